@@ -1,0 +1,139 @@
+// One shard's network stack: the only door to net/ (DESIGN 2.1).
+//
+// Sans-IO: the stack is fed packets and time and is asked for packets, events and the next deadline. It never calls into
+// its host but for memory and the transmit sink. The order of calls is part of the contract:
+//
+//     events in     receive(...) · expire(now)                  any number, then
+//     commands      tcp().connect/listen/send/consume/close..., udp_*                    any number, then
+//     effects out   transmit(sink, now) · next_event() until none · next_deadline()      polled in this order
+//
+// After handling events (which gives commands) the host polls the effects again, until there is nothing new: an ACK then
+// rides on the answer. A packet lives on one shard; a packet that belongs to another shard is found by `classify` (no state
+// is touched) before `receive`.
+//
+// Spec: RFC 791, 792, 826, 768, 1122, 2131, 9293. Owns: neighbours, routes, sockets. Borrows: memory, packet_slab.
+// Context: shard-local. Errors: wire errors are drops with a reason; commands give result<T>. Limits: stack_config.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "net/base/memory.hh"
+#include "net/base/result.hh"
+#include "net/base/time.hh"
+#include "net/device/device.hh"
+#include "net/packet/packet.hh"
+#include "net/stack/config.hh"
+#include "net/stack/event.hh"
+#include "net/tcp/layer.hh"
+#include "net/wire/address.hh"
+
+namespace solaster::net {
+
+// Why a packet was dropped; counted per stack.
+enum class drop_reason : uint8_t {
+  ethernet_short, ethernet_not_ours, ethertype_unknown, arp_malformed, ip_short, ip_version, ip_header_length, ip_length,
+  ip_checksum, ip_not_ours, ip_fragment, ip_source, protocol_unknown, icmp_malformed, icmp_checksum, udp_malformed,
+  udp_checksum, udp_no_socket, udp_buffer_full, tcp_malformed, tcp_checksum, tcp_no_connection, tcp_out_of_window,
+  tcp_backlog, tcp_memory, neighbour_unresolved, neighbour_queue, no_memory, no_route, rate_limit, count
+};
+
+// Which shard a received packet belongs to.
+struct classification {
+  enum class kind : uint8_t { flow, control } kind = kind::control;  // control: shard 0 (ARP, ICMP, DHCP, fragments, malformed)
+  uint32_t hash = 0;                                                 // flow: Toeplitz hash of the four-tuple
+  uint32_t shard = 0;
+};
+
+// How hashes map to shards; the same on every shard of a machine. Toeplitz: Virtio 1.2, 5.1.6.4.3.
+struct steering {
+  rss_config rss;        // table values are shard numbers here
+  uint32_t toeplitz(const four_tuple& received) const noexcept;  // local = destination of the received packet
+  uint32_t shard_of(uint32_t hash) const noexcept { return rss.table[hash % rss.table.size()]; }
+  classification classify(const packet& p) const noexcept;
+  // The key of Microsoft's RSS specification and a table that deals shards out evenly.
+  static steering make(uint32_t shards) noexcept;
+};
+
+struct interface_config {
+  mac_address mac;
+  uint16_t mtu = 1500;
+  bool tx_checksum = false;
+  bool rx_checksum = false;
+  bool tso4 = false;
+  uint32_t gso_max = 65535;
+};
+
+struct address_config {
+  ipv4_address address;
+  uint8_t prefix_length = 24;
+  ipv4_address gateway;  // any: none
+};
+
+// Where the stack puts packets to be sent.
+class transmit_sink {
+ public:
+  virtual ~transmit_sink() = default;
+  // Room for at least one packet more. False: the stack keeps what it has.
+  virtual bool ready() noexcept = 0;
+  virtual void put(packet_ptr p) noexcept = 0;
+};
+
+struct stack_stats {
+  uint64_t received = 0, sent = 0, copied_bytes = 0;
+  std::array<uint64_t, size_t(drop_reason::count)> drops{};
+  uint64_t tcp_retransmits = 0, tcp_resets_sent = 0, tcp_connections_accepted = 0, tcp_connections_opened = 0;
+};
+
+class udp_socket;
+// A datagram in or out: payload without headers.
+struct datagram {
+  endpoint local;   // out: address any: the interface's
+  endpoint remote;
+  packet_ptr payload;
+};
+
+class stack {
+ public:
+  // Null: no memory. The stack lives in memory from `m`.
+  static stack* make(const stack_config& config, const steering& steer, memory& m, packet_slab& slab, instant now) noexcept;
+  static void destroy(stack* s) noexcept;
+
+  // --- configuration
+  void set_interface(const interface_config& config) noexcept;   // one Ethernet interface a stack, so far
+  void set_address(const address_config& config, instant now) noexcept;
+  std::optional<address_config> address() const noexcept;
+  void start_dhcp(instant now) noexcept;                          // shard 0; ends in an address_configured event
+  void learn_neighbour(ipv4_address address, mac_address mac, instant now) noexcept;  // from another shard's event
+
+  // --- events in
+  void receive(packet_list&& packets, instant now) noexcept;      // Ethernet frames
+  void expire(instant now) noexcept;
+
+  // --- commands: TCP
+  tcp::layer& tcp() noexcept;
+  // --- commands: UDP
+  result<udp_socket*> udp_open(endpoint local, void* cookie, instant now) noexcept;  // port 0: chosen; addrinuse
+  endpoint udp_local(const udp_socket* s) const noexcept;
+  result<> udp_send(udp_socket* s, datagram d, instant now) noexcept;  // msgsize, netunreach, again
+  result<datagram> udp_receive(udp_socket* s) noexcept;                // again: none
+  void udp_close(udp_socket* s, instant now) noexcept;
+
+  // --- effects out
+  void transmit(transmit_sink& sink, instant now) noexcept;
+  std::optional<event> next_event() noexcept;
+  instant next_deadline() const noexcept;
+
+  const stack_stats& stats() const noexcept;
+  bool is_valid() const noexcept;
+
+ private:
+  stack() = default;
+  ~stack() = default;
+  struct impl;
+  impl* _impl = nullptr;
+};
+
+}  // namespace solaster::net
