@@ -176,7 +176,7 @@ class Mode:
 
     def __init__(self, n, mode):
         self.n, self.mode, self.out = n, mode, "build/" + mode
-        self.groups = {"kernel": [], "programs": [], "tests": [], "abi": []}
+        self.groups = {"libs": [], "kernel": [], "programs": [], "tests": [], "abi": []}
         base = COMMON + MODE_FLAGS[mode]
         sanitize = SANITIZE if mode == "sanitize" else []
         self.user = base + USER_CXX + sanitize
@@ -211,7 +211,9 @@ class Mode:
     def archive(self, name, objs):
         if not objs:
             return []
-        return [self.n.build("%s/%s" % (self.out, name), "ar", objs)]
+        path = self.n.build("%s/%s" % (self.out, name), "ar", objs)
+        self.groups["tests" if name.startswith("tests/") else "libs"].append(path)
+        return [path]
 
     def program(self, target, inputs, libs=(), group="programs"):
         rule = "link_plain" if self.mode == "sanitize" else "link"
