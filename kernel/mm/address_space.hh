@@ -1,0 +1,86 @@
+// The low half of the one address space: the program's mappings, filled on demand.
+//
+// Every page belongs to an area (start, end, protection, backing). Pages come at the first touch (anonymous: zeroed;
+// bytes: copied from memory that the kernel holds, such as an initrd file), unless populated. A change that takes rights away
+// shoots down the other CPUs' TLBs before it returns.
+// Owns: page tables of the low half and the frames of anonymous and copied pages. Borrows: `bytes` backing memory, for ever.
+// Errors: Linux errno of mmap, munmap, mprotect, madvise (ENOMEM, EINVAL, EEXIST, EACCES).
+// Context: thread; sleeps on the space's mutex. Never touch program memory while holding a lock that a fault needs.
+// Units: bytes; addresses and lengths are rounded to pages here as Linux does.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "kernel/lib/errno.hh"
+#include "kernel/lib/types.hh"
+
+namespace solaster::kernel::mm {
+
+enum prot : u32 { prot_none = 0, prot_read = 1, prot_write = 2, prot_exec = 4 };
+
+enum class backing : u8 {
+  anonymous,  // zero pages
+  bytes,      // private copy of kernel-held memory, zero past its end
+  physical,   // a fixed physical range, not owned (device registers are uncached, see `uncached`)
+  contiguous  // owned physical blocks, resident (shard memory)
+};
+
+struct map_request {
+  uptr address = 0;  // hint, or exact with fixed
+  u64 length = 0;
+  u32 prot = prot_read | prot_write;
+  backing kind = backing::anonymous;
+  bool fixed = false;       // replaces what is there
+  bool no_replace = false;  // with fixed: EEXIST instead of replacing
+  bool populate = false;    // all pages now
+  bool grows_down = false;  // marked [stack]; not grown, the area is what it is
+  bool uncached = false;    // physical only
+  bool below_4g = false;    // MAP_32BIT: below 2 GiB
+  const std::byte* bytes = nullptr;  // bytes: content of offset 0 of the area
+  u64 bytes_length = 0;              // bytes: valid bytes from there
+  u64 physical = 0;                  // physical: base
+  u64 file_offset = 0;               // for /proc/self/maps only
+  const char* name = nullptr;        // static or never freed: "[heap]", "/memcached"
+};
+
+struct area_info {
+  uptr start, end;
+  u32 prot;
+  backing kind;
+  bool shared = false;
+  u64 file_offset;
+  const char* name;
+  u64 resident_bytes;
+};
+
+result<uptr> map(const map_request& r);
+status unmap(uptr address, u64 length);
+status protect(uptr address, u64 length, u32 prot);
+// Drops the pages; the next touch gets fresh ones (MADV_DONTNEED).
+status discard(uptr address, u64 length);
+// mremap. may_move as MREMAP_MAYMOVE; fixed_address as MREMAP_FIXED (0: anywhere).
+result<uptr> remap(uptr address, u64 old_length, u64 new_length, bool may_move, uptr fixed_address = 0);
+status populate(uptr address, u64 length);
+// The program break. brk_start is set once by the loader; set_brk(0) or a refusal returns the current one.
+void init_brk(uptr start);
+uptr set_brk(uptr wanted);
+// The area that contains `address`, or the next above it. False: none.
+bool find_area(uptr address, area_info& out);
+// One byte per page: bit 0 set when resident (mincore). ENOMEM when a page is not mapped.
+status residency(uptr address, u64 length, std::span<u8> out);
+
+u64 resident_bytes();
+u64 mapped_bytes();
+
+// A random, page-aligned place for `length` bytes: where the loader puts the program (W^X segments keep their distances).
+uptr random_base(u64 length);
+
+enum class fault_result : u8 { served, no_area, no_right, no_memory };
+// Called by the page-fault entry for addresses of the program's half; present/write/fetch from the error code.
+fault_result serve_fault(uptr address, bool write, bool fetch);
+
+// Fills pages before an access with interrupts off or under a spinlock (futex words). False: EFAULT.
+bool fault_in(uptr address, usize n, bool write);
+
+}  // namespace solaster::kernel::mm

@@ -1,0 +1,74 @@
+// Sleeping until something becomes true, and a mutex that sleeps.
+//
+// wait_queue: the condition is tested under no lock of the queue; a wake between the test and the sleep is not lost, because
+// the thread is on the queue before it tests. The mutex does not spin on a holder that is not running.
+// Context: thread (wait, mutex); wake_* from interrupts too.
+#pragma once
+
+#include "kernel/lib/types.hh"
+#include "kernel/sync/spinlock.hh"
+
+namespace solaster::kernel {
+
+struct thread;
+
+struct waiter {
+  waiter* next = nullptr;
+  waiter* previous = nullptr;
+  thread* who = nullptr;
+  bool queued = false;
+  u64 key = 0;  // for wake filters
+};
+
+enum class wait_result : u8 { done, timed_out, interrupted };
+
+class wait_queue {
+ public:
+  constexpr wait_queue() = default;
+  wait_queue(const wait_queue&) = delete;
+
+  // Puts the current thread on the queue / takes it off. Several queues at once are fine (poll): one waiter for each.
+  void add(waiter& w);
+  void remove(waiter& w);
+  usize wake_one();
+  usize wake_all();
+  bool is_empty() const { return _first == nullptr; }
+
+  // Sleeps until condition() or the deadline; with `interruptible`, also until a signal is pending (interrupted).
+  template <typename Condition>
+  wait_result wait(Condition condition, u64 deadline = never, bool interruptible = true);
+
+ private:
+  spinlock _lock{rank::wait_queue};
+  waiter* _first = nullptr;
+  waiter* _last = nullptr;
+};
+
+class mutex {
+ public:
+  constexpr mutex() = default;
+  mutex(const mutex&) = delete;
+  void lock();
+  bool try_lock();
+  void unlock();
+  bool is_mine() const;
+
+ private:
+  std::atomic<thread*> _owner{nullptr};
+  std::atomic<u32> _waiting{0};
+  wait_queue _queue;
+};
+
+class mutex_guard {
+ public:
+  explicit mutex_guard(mutex& m) : _mutex(m) { _mutex.lock(); }
+  ~mutex_guard() { _mutex.unlock(); }
+  mutex_guard(const mutex_guard&) = delete;
+
+ private:
+  mutex& _mutex;
+};
+
+}  // namespace solaster::kernel
+
+#include "kernel/sync/wait_queue_inline.hh"
