@@ -1,0 +1,16 @@
+// Which shard is this, and how many are there.
+//
+// Context: any thread; a thread without a reactor answers 0.
+#pragma once
+
+#include "framework/core/task.hh"
+
+namespace solaster {
+
+using shard_id = unsigned;
+
+inline shard_id this_shard_id() noexcept {
+    return internal::hot.shard_id;
+}
+
+} // namespace solaster
