@@ -13,4 +13,7 @@ inline shard_id this_shard_id() noexcept {
     return internal::hot.shard_id;
 }
 
+// smp::submit_to and the rest are in smp.hh.
+class smp;
+
 } // namespace solaster
