@@ -113,9 +113,9 @@ def find_program(name, mode):
         return Path(name), None
     if "/" in name and not name.startswith("demos/"):
         raise UserError("no such program: %s" % name)
-    names = sorted(t[len("build/%s/" % mode):] for t in targets
-                   if re.fullmatch(r"build/%s/(demos/)?[a-z_]+" % mode, t) and t + ".debug" in targets | {t + ".debug"}
-                   and not t.endswith(("/obj", "/tests")))
+    prefix = "build/%s/" % mode
+    names = sorted(t[len(prefix):] for t in targets if re.fullmatch(prefix + r"(demos/)?\w+", t) and
+                   (t + ".debug" in targets or mode == "sanitize") and not t.endswith(".a"))
     raise UserError("no program named %s; there are: %s" % (name, ", ".join(names) or "none yet"))
 
 
@@ -275,7 +275,7 @@ def run_in_guest(args, path, product):
         except OSError as error:
             raise UserError("cannot write %s: %s" % (args.pcap, error.strerror)) from None
     machine.accel = qemu.choose_accel(args.accel)
-    kernel = kernel_path(build.out(kernel_mode(args)))
+    kernel = kernel_path(build.out(args.build_mode))
     if args.gdb:
         machine.gdb_port = free_port()
         say("waiting for gdb: gdb %s -ex 'target remote localhost:%d'" % (os.path.relpath(kernel), machine.gdb_port))
@@ -285,10 +285,6 @@ def run_in_guest(args, path, product):
                                                                 machine.memory, machine.accel))
     with Guest(machine, kernel, data, args.program_args, name=name, options=options, on_output=write_console) as guest:
         return supervise(guest, product, net)
-
-
-def kernel_mode(args):
-    return args.build_mode
 
 
 def supervise(guest, product, net):
