@@ -1,0 +1,23 @@
+// Right-sized buffers from ordinary memory: for small payloads and for what is held for long.
+// Context: shard-local, allocates once (control block and bytes together). Errors: an empty fragment: no memory.
+#pragma once
+
+#include <cstdint>
+
+#include "net/base/memory.hh"
+#include "net/packet/buffer.hh"
+
+namespace solaster::net {
+
+class packet;
+
+// The fragment [headroom, headroom + length) of a new buffer of headroom + length bytes; contents undefined.
+fragment make_heap_fragment(memory& m, uint32_t length, uint32_t headroom = 0) noexcept;
+
+// A copy of [p, p + length).
+fragment copy_to_heap(memory& m, const std::byte* p, uint32_t length) noexcept;
+
+// Copies bytes [offset, offset + length) of a packet out.
+void copy_out(const packet& p, uint32_t offset, std::byte* to, uint32_t length) noexcept;
+
+}  // namespace solaster::net
