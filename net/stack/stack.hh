@@ -15,7 +15,6 @@
 // Context: shard-local. Errors: wire errors are drops with a reason; commands give result<T>. Limits: stack_config.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -27,18 +26,11 @@
 #include "net/packet/packet.hh"
 #include "net/stack/config.hh"
 #include "net/stack/event.hh"
+#include "net/stack/stats.hh"
 #include "net/tcp/layer.hh"
 #include "net/wire/address.hh"
 
 namespace solaster::net {
-
-// Why a packet was dropped; counted per stack.
-enum class drop_reason : uint8_t {
-  ethernet_short, ethernet_not_ours, ethertype_unknown, arp_malformed, ip_short, ip_version, ip_header_length, ip_length,
-  ip_checksum, ip_not_ours, ip_fragment, ip_source, protocol_unknown, icmp_malformed, icmp_checksum, udp_malformed,
-  udp_checksum, udp_no_socket, udp_buffer_full, tcp_malformed, tcp_checksum, tcp_no_connection, tcp_out_of_window,
-  tcp_backlog, tcp_memory, neighbour_unresolved, neighbour_queue, no_memory, no_route, rate_limit, count
-};
 
 // Which shard a received packet belongs to.
 struct classification {
@@ -79,12 +71,6 @@ class transmit_sink {
   // Room for at least one packet more. False: the stack keeps what it has.
   virtual bool ready() noexcept = 0;
   virtual void put(packet_ptr p) noexcept = 0;
-};
-
-struct stack_stats {
-  uint64_t received = 0, sent = 0, copied_bytes = 0;
-  std::array<uint64_t, size_t(drop_reason::count)> drops{};
-  uint64_t tcp_retransmits = 0, tcp_resets_sent = 0, tcp_connections_accepted = 0, tcp_connections_opened = 0;
 };
 
 class udp_socket;

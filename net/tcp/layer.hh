@@ -61,6 +61,7 @@ namespace solaster::net {
 struct event;
 struct tcp_config;
 struct stack_config;
+struct stack_stats;
 class event_queue;
 }  // namespace solaster::net
 
@@ -80,11 +81,14 @@ struct connection_stats {
 // its own: it is close() without a reader.
 class layer {
  public:
-  layer(const stack_config& config, memory& m, ip_output& ip, event_queue& events) noexcept;
+  // Counts into `stats`: the tcp_ drop reasons and the tcp_ totals. No memory: valid() is false, nothing else may be called.
+  layer(const stack_config& config, memory& m, ip_output& ip, event_queue& events, stack_stats& stats) noexcept;
   ~layer();
   layer(const layer&) = delete;
+  bool valid() const noexcept { return _impl != nullptr; }
 
-  // --- events in. The segment: IP header removed, trimmed to the IP length.
+  // --- events in. The segment: IP header removed, trimmed to the IP length; nothing of TCP checked yet (where info.checksum is
+  // none, the layer sums). Its first fragment holds the whole TCP header if the segment does.
   void input(const segment_info& info, packet_ptr segment, instant now) noexcept;
   // RFC 5927: a hint about a flow of ours (quoted header of an ICMP error). `mtu` for fragmentation needed.
   void icmp_error(const four_tuple& flow, uint32_t seq, errc error, bool hard, uint32_t mtu, instant now) noexcept;
