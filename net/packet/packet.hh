@@ -59,6 +59,14 @@ class packet {
     _size += n;
     return front().data();
   }
+  // Grows the last fragment into its tailroom; returns the first new byte.
+  std::byte* extend(uint32_t n) noexcept {
+    fragment& last = frag(_count - 1);
+    std::byte* at = last.data() + last.size();
+    last.append(n);
+    _size += n;
+    return at;
+  }
   // Drops bytes from the front or the end, with the fragments that become empty (a packet keeps at least one).
   void trim_front(uint32_t n) noexcept {
     DCHECK(n <= _size);

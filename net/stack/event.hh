@@ -21,7 +21,7 @@ enum connection_event : uint32_t {
   connection_writable = 4,     // send buffer went below its low-water mark after a send came back short
   connection_failed = 8,       // reset, timed out, refused: see connection error
   connection_closed = 16,      // everything sent and acknowledged both ways, or given up: only release() is left
-  connection_sent = 32,        // all data handed to send() so far is acknowledged
+  connection_sent = 32,        // all data handed to send() so far is acknowledged (after layer::watch_sent)
 };
 
 struct event {

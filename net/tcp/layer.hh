@@ -34,8 +34,8 @@ class ip_output {
   virtual ~ip_output() = default;
   // The path to `destination`; `source` fixes the local address unless it is any. netunreach, addrnotavail.
   virtual result<path> find_path(ip_address destination, ip_address source) noexcept = 0;
-  // An empty packet whose first fragment has room for the lower headers in front and `payload_room` bytes behind. Null: no
-  // memory.
+  // A packet of one fragment of size 0 with room for the lower headers in front and `payload_room` bytes behind
+  // (packet::extend; the TCP header counts as payload here). Null: no memory.
   virtual packet_ptr make_packet(uint32_t payload_room) noexcept = 0;
   // Whether `send` would take a packet now; false: stop, transmit() comes again when there is room.
   virtual bool ready() noexcept = 0;
@@ -72,6 +72,14 @@ struct connection_stats {
   uint64_t segments_sent = 0, segments_received = 0, retransmitted = 0, out_of_order = 0, duplicates = 0;
   duration srtt{}, rto{};
   uint32_t cwnd = 0, ssthresh = 0, mss = 0;
+};
+
+// Counters of a whole layer; the stack shows them as its own.
+struct layer_stats {
+  uint64_t retransmitted = 0, resets_sent = 0, challenge_acks = 0, accepted = 0, opened = 0;
+  uint64_t copied_bytes = 0;  // payload moved to right-sized memory, or into a header's buffer
+  // drops
+  uint64_t malformed = 0, checksum = 0, no_connection = 0, out_of_window = 0, backlog = 0, memory = 0;
 };
 
 // All TCP of one stack: demultiplexer, listeners, connections, timers.
@@ -131,6 +139,9 @@ class layer {
   std::optional<errc> error(const connection* c) const noexcept;
   connection_stats stats(const connection* c) const noexcept;
   void set_cookie(connection* c, void* cookie) noexcept;
+  // connection_sent is posted once, when all that was handed to send() is acknowledged: only for who asks.
+  void watch_sent(connection* c) noexcept;
+  const layer_stats& totals() const noexcept;
   size_t connection_count() const noexcept;
   bool is_valid() const noexcept;
 
