@@ -2,6 +2,7 @@
 the kernel takes all of it down when the last of them ends, so nothing is left behind even by SIGKILL."""
 import ctypes
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -82,26 +83,35 @@ def make_tap(name, address=None, queues=1, mtu=None):
     return name
 
 
-def tap_exists(name):
-    return os.path.exists("/sys/class/net/%s/tun_flags" % name)
+def tap_info(name):
+    """What the kernel says of a tap ({"type": "tap", "multi_queue": ...}), {} for another interface, None if absent.
+
+    Asked of ip, not read from /sys: that shows the namespace in which it was mounted.
+    """
+    text = ip("-d", "-j", "link", "show", "dev", name, check=False)
+    if not text.strip():
+        return None
+    info = json.loads(text)[0].get("linkinfo", {})
+    data = info.get("info_data", {})
+    return data if info.get("info_kind") == "tun" and data.get("type") == "tap" else {}
 
 
 def tap_queues(name):
     """1 for a single-queue tap, 0 for a multi-queue one (as many as are attached)."""
-    with open("/sys/class/net/%s/tun_flags" % name) as f:
-        return 0 if int(f.read(), 0) & IFF_MULTI_QUEUE else 1
+    return 0 if (tap_info(name) or {}).get("multi_queue") else 1
 
 
 def check_tap(name, queues=1):
     """Raises UserError, in one line, unless the tap can be attached to."""
     if len(name) > NAME_MAX or not re.fullmatch(r"[^\s/,=]+", name):
         raise UserError("%r is not a tap's name" % name)
-    if not os.path.exists("/sys/class/net/" + name):
+    info = tap_info(name)
+    if info is None:
         raise UserError("there is no tap %s; make one: ip tuntap add %s mode tap user $USER && ip addr add 10.9.0.1/24 "
                         "dev %s && ip link set %s up" % (name, name, name, name))
-    if not tap_exists(name):
+    if not info:
         raise UserError("%s is a network interface but not a tap" % name)
-    multi = tap_queues(name) == 0
+    multi = bool(info.get("multi_queue"))
     if queues > 1 and not multi:
         raise UserError("tap %s has one queue; make it with multi_queue, or use one CPU" % name)
     try:
