@@ -1,0 +1,127 @@
+// The cache of one shard: budget, eviction, expiry, growth, against a plain map where that says the same.
+#include "apps/memcached/cache.hh"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <string>
+
+namespace solaster::memcached {
+namespace {
+
+constexpr hash_seed seed{1, 2};
+
+store_outcome put(cache& c, const std::string& key, const std::string& value, uint32_t exptime = 0) {
+  auto made = c.allocate(key, hash_key(key, seed), 0, exptime, value.size());
+  if (!std::holds_alternative<item*>(made)) return store_outcome::no_memory;
+  item* i = std::get<item*>(made);
+  std::copy(value.begin(), value.end(), i->value());
+  return c.store(i, store_mode::set, 0);
+}
+item* look(cache& c, const std::string& key) { return c.get(key, hash_key(key, seed)); }
+
+TEST(cache, stays_within_its_budget_and_evicts_what_was_not_read) {
+  cache c({.bytes_max = 1 << 20}, 1000);
+  std::string value(1000, 'v');
+  put(c, "hot", value);
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_NE(look(c, "hot"), nullptr) << i;
+    ASSERT_EQ(put(c, "k" + std::to_string(i), value), store_outcome::stored);
+    ASSERT_LE(c.bytes_used(), 1u << 20);
+  }
+  EXPECT_GT(c.stats().evictions, 3000u);
+  EXPECT_EQ(look(c, "k0"), nullptr);
+  EXPECT_NE(look(c, "k4999"), nullptr);
+  EXPECT_TRUE(c.is_valid());
+}
+
+TEST(cache, without_eviction_a_full_cache_refuses_and_takes_again_after_expiry) {
+  cache c({.bytes_max = 1 << 16, .evict = false}, 1000);
+  std::string value(1000, 'v');
+  int stored = 0;
+  while (put(c, "k" + std::to_string(stored), value, 10) == store_outcome::stored) ++stored;
+  EXPECT_GT(stored, 20);
+  EXPECT_EQ(c.stats().evictions, 0u);
+  c.tick(1000 + 20);
+  EXPECT_EQ(put(c, "again", value), store_outcome::stored);
+}
+
+TEST(cache, the_crawler_frees_expired_items_nobody_asks_for) {
+  cache c({.bytes_max = 8 << 20}, 1000);
+  for (int i = 0; i < 10000; ++i) put(c, "k" + std::to_string(i), "v", 5);
+  for (int second = 0; second < 130; ++second) c.tick(1000 + second);
+  EXPECT_EQ(c.item_count(), 0u);
+  EXPECT_EQ(c.stats().crawler_reclaimed, 10000u);
+  EXPECT_EQ(c.bytes_used(), 0u);
+}
+
+TEST(cache, a_held_item_survives_its_removal) {
+  cache c({.bytes_max = 1 << 20}, 1000);
+  put(c, "a", "value");
+  item* held = look(c, "a");
+  c.hold(held);
+  EXPECT_TRUE(c.remove("a", hash_key("a", seed)));
+  EXPECT_EQ(held->value_view(), "value");
+  EXPECT_GT(c.bytes_used(), 0u);
+  c.release(held);
+  EXPECT_EQ(c.bytes_used(), 0u);
+}
+
+TEST(cache, arithmetic_does_not_change_an_item_that_is_being_sent) {
+  cache c({.bytes_max = 1 << 20}, 1000);
+  put(c, "n", "100");
+  item* held = look(c, "n");
+  c.hold(held);
+  uint64_t value = 0;
+  EXPECT_EQ(c.arithmetic("n", hash_key("n", seed), true, 1, &value), arithmetic_outcome::ok);
+  EXPECT_EQ(value, 101u);
+  EXPECT_EQ(held->value_view(), "100");
+  EXPECT_EQ(look(c, "n")->value_view(), "101");
+  c.release(held);
+}
+
+TEST(cache, agrees_with_a_map_over_random_operations) {
+  const uint64_t run_seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(run_seed));
+  std::mt19937_64 random(run_seed);
+  cache c({.bytes_max = 256 << 20}, 1000);
+  std::map<std::string, std::string> model;
+  for (int step = 0; step < 200'000; ++step) {
+    std::string key = "key" + std::to_string(random() % 20'000);
+    switch (random() % 4) {
+      case 0:
+      case 1: {
+        std::string value(random() % 100, char('a' + random() % 26));
+        ASSERT_EQ(put(c, key, value), store_outcome::stored);
+        model[key] = value;
+        break;
+      }
+      case 2:
+        ASSERT_EQ(c.remove(key, hash_key(key, seed)), model.erase(key) == 1);
+        break;
+      case 3: {
+        item* found = look(c, key);
+        auto expected = model.find(key);
+        ASSERT_EQ(found != nullptr, expected != model.end());
+        if (found) ASSERT_EQ(found->value_view(), expected->second);
+      }
+    }
+  }
+  EXPECT_EQ(c.item_count(), model.size());
+  EXPECT_TRUE(c.is_valid());
+}
+
+TEST(cache, hashes_spread_over_shards_and_buckets) {
+  unsigned shards[4] = {}, buckets[16] = {};
+  for (int i = 0; i < 16000; ++i) {
+    uint64_t h = hash_key("key" + std::to_string(i), {42, 43});
+    ++shards[shard_of_hash(h, 4)];
+    ++buckets[h % 16];
+  }
+  for (unsigned n : shards) EXPECT_NEAR(n, 4000, 400);
+  for (unsigned n : buckets) EXPECT_NEAR(n, 1000, 200);
+}
+
+}  // namespace
+}  // namespace solaster::memcached
