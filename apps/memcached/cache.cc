@@ -16,6 +16,7 @@ constexpr size_t buckets_initial = 1 << 12;
 constexpr uint32_t relative_expiry_max_s = 60 * 60 * 24 * 30;
 constexpr unsigned evictions_per_allocation_max = 1000;
 constexpr unsigned crawl_period_s = 60;
+constexpr size_t arithmetic_value_max = 22;  // memcached's INCR_MAX_STORAGE_LEN, less the line end
 // What the table costs an item on average: a bucket pointer, up to half of the capacity unused.
 constexpr uint32_t table_share_bytes = 2 * sizeof(item*);
 
@@ -232,9 +233,9 @@ arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool i
     ++(increment ? _stats.incr_misses : _stats.decr_misses);
     return arithmetic_outcome::not_found;
   }
-  std::string_view text = i->value_view();
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);  // padding left by an earlier decr
-  auto old = text.size() <= decimal_digits_max ? parse_number<uint64_t>(text) : std::nullopt;
+  // The number ends at a blank: an earlier decr may have left padding.
+  std::string_view text = i->value_view().substr(0, i->value_view().find(' '));
+  auto old = i->value_size <= arithmetic_value_max ? parse_number<uint64_t>(text) : std::nullopt;
   if (!old) return arithmetic_outcome::not_numeric;
   *value = increment ? *old + delta : (*old > delta ? *old - delta : 0);
   ++(increment ? _stats.incr_hits : _stats.decr_hits);

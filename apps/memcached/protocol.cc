@@ -192,7 +192,7 @@ void session::simple_get(std::string_view key, reply& out) {
 void session::command(std::string_view line, reply& out) {
   std::string_view rest = line;
   std::string_view name = next_word(rest);
-  if (name == "get" || name == "gets") return retrieve(rest, name == "gets", std::nullopt, out);
+  if (name == "get" || name == "gets" || name == "bget") return retrieve(rest, name == "gets", std::nullopt, out);
   if (name == "gat" || name == "gats") return get_and_touch(rest, name == "gats", out);
 
   tokens t{name};
@@ -221,6 +221,7 @@ void session::command(std::string_view line, reply& out) {
     say(version_text, false, out);
     return say("\r\n", false, out);
   }
+  if (name == "shutdown") return say("ERROR: shutdown not enabled\r\n", false, out);
   if (name == "quit" || (count >= 1 && t[count - 1].starts_with("HTTP/"))) {  // a browser is not answered
     _closing = true;
     return;
@@ -235,7 +236,7 @@ void session::retrieve(std::string_view keys, bool with_cas, std::optional<int64
   for (auto key = next_word(rest); !key.empty(); key = next_word(rest), ++count) {
     if (key.size() > key_length_max) return say(bad_format, false, out);
   }
-  if (count == 0) return say(error_line, false, out);
+  if (count == 0 && !touch) return say(error_line, false, out);
   rest = keys;
   for (auto key = next_word(rest); !key.empty(); key = next_word(rest)) {
     run({.what = touch ? operation::kind::get_and_touch : operation::kind::get, .with_cas = with_cas, .key = key,
@@ -247,8 +248,8 @@ void session::retrieve(std::string_view keys, bool with_cas, std::optional<int64
 void session::get_and_touch(std::string_view rest, bool with_cas, reply& out) {
   std::string_view time = next_word(rest);
   std::string_view keys = rest;
-  if (time.empty() || next_word(rest).empty()) return say(error_line, false, out);
-  auto exptime = parse_number<int32_t>(time);
+  if (time.empty()) return say(error_line, false, out);
+  auto exptime = parse_number<int64_t>(time);
   if (!exptime) return say(bad_exptime, false, out);
   retrieve(keys, with_cas, *exptime, out);
 }
@@ -256,15 +257,16 @@ void session::get_and_touch(std::string_view rest, bool with_cas, reply& out) {
 void session::update(const tokens& t, size_t count, store_mode mode, reply& out) {
   size_t words = mode == store_mode::cas ? 6 : 5;
   bool noreply = count > words && t[count - 1] == "noreply";
-  auto flags = parse_number<uint32_t>(t[2]);
-  auto exptime = parse_number<int32_t>(t[3]);
+  auto flags = parse_number<uint64_t>(t[2]);  // as memcached: the low 32 bits are kept
+  auto exptime = parse_number<int64_t>(t[3]);
   auto size = parse_number<int32_t>(t[4]);
   std::optional<uint64_t> cas = mode == store_mode::cas ? parse_number<uint64_t>(t[5]) : 0;
-  if (t[1].size() > key_length_max || !flags || !exptime || !size || !cas) return say(bad_format, noreply, out);
-  if (*size < 0 || *size > INT_MAX - 2) return say(bad_chunk, noreply, out);
+  if (t[1].size() > key_length_max || !flags || !exptime || !size || !cas || *size < 0 || *size > INT_MAX - 2) {
+    return say(bad_format, noreply, out);
+  }
 
   uint64_t hash = hash_key(t[1], _where.seed);
-  auto made = _cache.allocate(t[1], hash, *flags, _cache.expiry_from_protocol(*exptime), size_t(*size));
+  auto made = _cache.allocate(t[1], hash, uint32_t(*flags), _cache.expiry_from_protocol(*exptime), size_t(*size));
   if (auto* failure = std::get_if<allocation_failure>(&made)) {
     _swallow = uint64_t(*size) + 2;
     // What was there is stale now: memcached drops it.
@@ -314,7 +316,7 @@ void session::remove(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 2 && t[count - 1] == "noreply";
   // A zero (the hold time of very old clients) may stand before noreply; anything else is refused.
   bool usage = count == 2 || (count == 3 && (t[2] == "0" || noreply)) || (count == 4 && t[2] == "0" && noreply);
-  if (!usage) return say(bad_delete, false, out);
+  if (!usage) return say(bad_delete, noreply, out);
   if (t[1].size() > key_length_max) return say(bad_format, noreply, out);
   run({.what = operation::kind::remove, .noreply = noreply, .key = t[1], .hash = hash_key(t[1], _where.seed)}, out);
 }
@@ -331,7 +333,7 @@ void session::arithmetic(const tokens& t, size_t count, bool increment, reply& o
 void session::touch(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 3 && t[3] == "noreply";
   if (t[1].size() > key_length_max) return say(bad_format, noreply, out);
-  auto exptime = parse_number<int32_t>(t[2]);
+  auto exptime = parse_number<int64_t>(t[2]);
   if (!exptime) return say(bad_exptime, noreply, out);
   run({.what = operation::kind::touch, .noreply = noreply, .key = t[1], .hash = hash_key(t[1], _where.seed),
        .exptime = *exptime}, out);
@@ -340,14 +342,14 @@ void session::touch(const tokens& t, size_t count, reply& out) {
 void session::flush_all(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 1 && t[count - 1] == "noreply";
   std::optional<int64_t> delay = 0;
-  if (count > (noreply ? 2u : 1u)) delay = parse_number<int32_t>(t[1]);
-  if (!delay) return say(bad_format, noreply, out);
+  if (count > (noreply ? 2u : 1u)) delay = parse_number<int64_t>(t[1]);
+  if (!delay) return say(bad_exptime, noreply, out);
   _admin = {.what = admin_request::kind::flush_all, .noreply = noreply, .exptime = *delay};
 }
 
 void session::verbosity(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 1 && t[count - 1] == "noreply";
-  if (count < 2 || count > 4 || (noreply && count < 3)) return say(error_line, false, out);
+  if (count < 2 || count > 3) return say(error_line, false, out);
   auto level = parse_number<uint32_t>(t[1]);
   if (!level) return say(bad_format, noreply, out);
   _admin = {.what = admin_request::kind::verbosity, .noreply = noreply, .level = *level};

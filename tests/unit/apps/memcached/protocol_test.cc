@@ -142,7 +142,7 @@ TEST_F(protocol, flush_all_now_and_later) {
   expect("set a 0 0 1\r\nx\r\nflush_all 5\r\nget a\r\n", "STORED\r\nOK\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
   c.tick(wall + 6);
   expect("get a\r\n", "END\r\n");
-  expect("flush_all noreply\r\nflush_all x\r\n", "CLIENT_ERROR bad command line format\r\n");
+  expect("flush_all noreply\r\nflush_all x\r\n", "CLIENT_ERROR invalid exptime argument\r\n");
 }
 
 TEST_F(protocol, noreply_says_nothing) {
@@ -158,7 +158,7 @@ TEST_F(protocol, errors_of_a_malformed_line) {
   expect("get\r\n", "ERROR\r\n");
   expect("set a 0 0\r\n", "ERROR\r\n");
   expect("set a x 0 1\r\n", "CLIENT_ERROR bad command line format\r\n");
-  expect("set a 0 0 -1\r\n", "CLIENT_ERROR bad data chunk\r\n");
+  expect("set a 0 0 -1\r\n", "CLIENT_ERROR bad command line format\r\n");
   expect("set a 0 0 1\r\nxyz\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\n");
   std::string long_key(251, 'k');
   expect("get a " + long_key + "\r\n", "CLIENT_ERROR bad command line format\r\n");
