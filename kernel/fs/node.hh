@@ -1,7 +1,7 @@
 // What the file system is made of: nodes (what a path names) and files (what an open made of one).
 //
 // Owns: a directory holds references to its children; a file holds one to its node.
-// Errors: result<> with Linux's numbers. A method that a kind of node has no meaning for fails as Linux does.
+// Errors: status with Linux's numbers. A method that a kind of node has no meaning for fails as Linux does.
 // Context: thread, may sleep, may allocate. The tree is guarded by one mutex (path.cc); files guard themselves.
 #pragma once
 
@@ -11,7 +11,7 @@
 
 #include "kernel/abi/file.hh"
 #include "kernel/lib/ref.hh"
-#include "net/base/result.hh"
+#include "kernel/lib/try.hh"
 
 namespace solaster::kernel::fs {
 
@@ -61,8 +61,8 @@ class node : public counted {
 
   // Directories.
   virtual result<ref<node>> find_child(std::string_view name);
-  virtual result<> add_child(std::string_view name, ref<node> child);
-  virtual result<> remove_child(std::string_view name);
+  virtual status add_child(std::string_view name, ref<node> child);
+  virtual status remove_child(std::string_view name);
   virtual result<directory_entry> child_at(size_t index);  // ENOENT past the end
   virtual result<ref<node>> make_file(uint32_t permissions);
   virtual result<ref<node>> make_directory(uint32_t permissions);
@@ -73,15 +73,15 @@ class node : public counted {
   void set_name(std::string_view name);
 
   // Symbolic links.
-  virtual result<std::string_view> target() const { return errc::inval; }
+  virtual result<std::string_view> target() const { return fail(err::inval); }
 
   // Regular files.
   virtual uint64_t size() const { return 0; }
-  virtual result<> truncate(uint64_t) { return errc::inval; }
+  virtual status truncate(uint64_t) { return fail(err::inval); }
   // Content that stays where it is for ever (the initrd's): what may be mapped without a copy. Empty otherwise.
   virtual std::span<const uint8_t> stable_content() const { return {}; }
   // Reads for the kernel (file mappings). Short at the end.
-  virtual result<size_t> read_at(uint64_t, io&) { return errc::inval; }
+  virtual result<size_t> read_at(uint64_t, io&) { return fail(err::inval); }
 
  private:
   node_type _type;
@@ -106,12 +106,12 @@ class file : public counted {
 
   virtual bool seekable() const { return false; }
   // `offset` is the position for seekable files; others ignore it. Returns the bytes moved, 0 at the end.
-  virtual result<size_t> read(io&, uint64_t) { return errc::inval; }
-  virtual result<size_t> write(io&, uint64_t) { return errc::inval; }
+  virtual result<size_t> read(io&, uint64_t) { return fail(err::inval); }
+  virtual result<size_t> write(io&, uint64_t) { return fail(err::inval); }
   virtual uint64_t size() const { return _node ? _node->size() : 0; }
   // Events of `poll` that hold now. A file whose answer changes later calls poll_changed().
   virtual uint32_t poll() { return abi::poll_in | abi::poll_out | abi::poll_rdnorm | abi::poll_wrnorm; }
-  virtual result<int64_t> ioctl(uint32_t, uint64_t) { return errc::notty; }
+  virtual result<int64_t> ioctl(uint32_t, uint64_t) { return fail(err::notty); }
   virtual void fill_stat(abi::stat& out) const;
   // What /proc/self/fd shows for files without a path ("pipe:[7]").
   virtual std::string_view kind() const { return "anon_inode"; }
