@@ -36,13 +36,13 @@ int64_t header_field(const char* header, int index) {
 // Cuts one entry off the front of `archive`; checks every length against what is there.
 result<cpio_entry> next_entry(std::span<const uint8_t>& archive, size_t& position) {
   auto rest = archive.subspan(position);
-  if (rest.size() < header_bytes) return fail(err::inval);
+  if (rest.size() < header_bytes) return errc::inval;
   auto* header = reinterpret_cast<const char*>(rest.data());
-  if (std::memcmp(header, "070701", 6) != 0 && std::memcmp(header, "070702", 6) != 0) return fail(err::inval);
+  if (std::memcmp(header, "070701", 6) != 0 && std::memcmp(header, "070702", 6) != 0) return errc::inval;
   int64_t mode = header_field(header, 1), file_bytes = header_field(header, 6), name_bytes = header_field(header, 11);
-  if (mode < 0 || file_bytes < 0 || name_bytes < 1) return fail(err::inval);
+  if (mode < 0 || file_bytes < 0 || name_bytes < 1) return errc::inval;
   size_t content_at = align_up(header_bytes + size_t(name_bytes), 4);
-  if (content_at > rest.size() || size_t(file_bytes) > rest.size() - content_at) return fail(err::inval);
+  if (content_at > rest.size() || size_t(file_bytes) > rest.size() - content_at) return errc::inval;
   cpio_entry e;
   e.mode = uint32_t(mode);
   e.name = {header + header_bytes, size_t(name_bytes) - 1};
@@ -63,8 +63,8 @@ result<ref<node>> directory_for(node& root, std::string_view& name) {
     name.remove_prefix(cut + 1);
     auto child = at->find_child(component);
     if (!child) {
-      child = KTRY(at->make_directory(0755));
-      KTRY(at->add_child(component, *child));
+      child = TRY(at->make_directory(0755));
+      TRY(at->add_child(component, *child));
     }
     at = *child;
   }
@@ -72,7 +72,7 @@ result<ref<node>> directory_for(node& root, std::string_view& name) {
 
 status add_entry(node& root, const cpio_entry& e) {
   auto name = e.name;
-  auto directory = KTRY(directory_for(root, name));
+  auto directory = TRY(directory_for(root, name));
   if (name.empty() || name == ".") return {};
   ref<node> made;
   switch (e.mode & abi::s_ifmt) {
@@ -83,9 +83,9 @@ status add_entry(node& root, const cpio_entry& e) {
       break;
     default: return {};  // device nodes: /dev is the kernel's
   }
-  if (!made) return fail(err::nomem);
+  if (!made) return errc::nomem;
   auto added = directory->add_child(name, made);
-  if (!added && added.error() != err::exist) return added;
+  if (!added && added.error() != errc::exist) return added;
   return {};
 }
 
@@ -99,8 +99,8 @@ status populate_initrd(node& root, std::span<const std::byte> initrd) {
       position++;
       continue;
     }
-    auto e = KTRY(next_entry(archive, position));
-    if (e.name != trailer) KTRY(add_entry(root, e));
+    auto e = TRY(next_entry(archive, position));
+    if (e.name != trailer) TRY(add_entry(root, e));
   }
   return {};
 }

@@ -19,7 +19,7 @@ result<size_t> io::put(const void* source, size_t n) {
   if (n > _left) n = _left;
   if (_user) {
     size_t moved = mm::copy_out_partial(reinterpret_cast<void*>(_address), source, n);
-    if (moved == 0 && n) return fail(err::fault);
+    if (moved == 0 && n) return errc::fault;
     n = moved;
   } else {
     std::memcpy(reinterpret_cast<void*>(_address), source, n);
@@ -33,7 +33,7 @@ result<size_t> io::get(void* destination, size_t n) {
   if (n > _left) n = _left;
   if (_user) {
     size_t moved = mm::copy_in_partial(destination, reinterpret_cast<const void*>(_address), n);
-    if (moved == 0 && n) return fail(err::fault);
+    if (moved == 0 && n) return errc::fault;
     n = moved;
   } else {
     std::memcpy(destination, reinterpret_cast<void*>(_address), n);
@@ -72,12 +72,12 @@ void node::set_name(std::string_view name) {
   std::memcpy(_name, name.data(), _name_length);
 }
 
-result<ref<node>> node::find_child(std::string_view) { return fail(err::notdir); }
-status node::add_child(std::string_view, ref<node>) { return is_directory() ? fail(err::perm) : fail(err::notdir); }
-status node::remove_child(std::string_view) { return is_directory() ? fail(err::perm) : fail(err::notdir); }
-result<directory_entry> node::child_at(size_t) { return fail(err::notdir); }
-result<ref<node>> node::make_file(uint32_t) { return fail(err::access); }
-result<ref<node>> node::make_directory(uint32_t) { return fail(err::access); }
+result<ref<node>> node::find_child(std::string_view) { return errc::notdir; }
+status node::add_child(std::string_view, ref<node>) { return is_directory() ? fail(errc::perm) : fail(errc::notdir); }
+status node::remove_child(std::string_view) { return is_directory() ? fail(errc::perm) : fail(errc::notdir); }
+result<directory_entry> node::child_at(size_t) { return errc::notdir; }
+result<ref<node>> node::make_file(uint32_t) { return errc::acces; }
+result<ref<node>> node::make_directory(uint32_t) { return errc::acces; }
 
 void file::set_status_flags(uint32_t flags) {
   constexpr uint32_t settable = abi::o_append | abi::o_nonblock;

@@ -11,7 +11,7 @@
 
 #include "kernel/abi/file.hh"
 #include "kernel/lib/ref.hh"
-#include "kernel/lib/try.hh"
+#include "kernel/lib/errno.hh"
 
 namespace solaster::kernel::fs {
 
@@ -73,15 +73,15 @@ class node : public counted {
   void set_name(std::string_view name);
 
   // Symbolic links.
-  virtual result<std::string_view> target() const { return fail(err::inval); }
+  virtual result<std::string_view> target() const { return errc::inval; }
 
   // Regular files.
   virtual uint64_t size() const { return 0; }
-  virtual status truncate(uint64_t) { return fail(err::inval); }
+  virtual status truncate(uint64_t) { return errc::inval; }
   // Content that stays where it is for ever (the initrd's): what may be mapped without a copy. Empty otherwise.
   virtual std::span<const uint8_t> stable_content() const { return {}; }
   // Reads for the kernel (file mappings). Short at the end.
-  virtual result<size_t> read_at(uint64_t, io&) { return fail(err::inval); }
+  virtual result<size_t> read_at(uint64_t, io&) { return errc::inval; }
 
  private:
   node_type _type;
@@ -106,12 +106,12 @@ class file : public counted {
 
   virtual bool seekable() const { return false; }
   // `offset` is the position for seekable files; others ignore it. Returns the bytes moved, 0 at the end.
-  virtual result<size_t> read(io&, uint64_t) { return fail(err::inval); }
-  virtual result<size_t> write(io&, uint64_t) { return fail(err::inval); }
+  virtual result<size_t> read(io&, uint64_t) { return errc::inval; }
+  virtual result<size_t> write(io&, uint64_t) { return errc::inval; }
   virtual uint64_t size() const { return _node ? _node->size() : 0; }
   // Events of `poll` that hold now. A file whose answer changes later calls poll_changed().
   virtual uint32_t poll() { return abi::poll_in | abi::poll_out | abi::poll_rdnorm | abi::poll_wrnorm; }
-  virtual result<int64_t> ioctl(uint32_t, uint64_t) { return fail(err::notty); }
+  virtual result<int64_t> ioctl(uint32_t, uint64_t) { return errc::notty; }
   virtual void fill_stat(abi::stat& out) const;
   // What /proc/self/fd shows for files without a path ("pipe:[7]").
   virtual std::string_view kind() const { return "anon_inode"; }

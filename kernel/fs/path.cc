@@ -25,10 +25,10 @@ bool only_slashes(std::string_view path) { return path.find_first_not_of('/') ==
 
 // One component below `at`, no link followed.
 result<ref<node>> step(node* at, std::string_view name) {
-  if (!at->is_directory()) return fail(err::notdir);
+  if (!at->is_directory()) return errc::notdir;
   if (name == ".") return ref<node>(at);
   if (name == "..") return ref<node>(at->parent() ? at->parent() : at);
-  if (name.size() > abi::name_max) return fail(err::nametoolong);
+  if (name.size() > abi::name_max) return errc::nametoolong;
   return at->find_child(name);
 }
 
@@ -36,9 +36,9 @@ result<ref<node>> step(node* at, std::string_view name) {
 result<ref<node>> walk(ref<node> at, std::string_view path, follow last, int& links);
 
 result<ref<node>> follow_link(node* from, const ref<node>& link, int& links) {
-  if (++links > links_max) return fail(err::loop);
-  auto target = KTRY(link->target());
-  if (target.empty()) return fail(err::noent);
+  if (++links > links_max) return errc::loop;
+  auto target = TRY(link->target());
+  if (target.empty()) return errc::noent;
   return walk(target.front() == '/' ? root() : ref<node>(from), target, follow::yes, links);
 }
 
@@ -46,33 +46,33 @@ result<ref<node>> walk(ref<node> at, std::string_view path, follow last, int& li
   for (;;) {
     auto name = next_component(path);
     if (name.empty()) return at;
-    auto child = KTRY(step(at.get(), name));
+    auto child = TRY(step(at.get(), name));
     bool is_last = only_slashes(path);
     if (child->is_symlink() && (!is_last || last == follow::yes || !path.empty()))
-      child = KTRY(follow_link(at.get(), child, links));
-    if (!path.empty() && !child->is_directory()) return fail(err::notdir);
+      child = TRY(follow_link(at.get(), child, links));
+    if (!path.empty() && !child->is_directory()) return errc::notdir;
     at = child;
   }
 }
 
 result<ref<node>> resolve_locked(node* start, std::string_view path, follow last) {
-  if (path.empty()) return fail(err::noent);
+  if (path.empty()) return errc::noent;
   int links = 0;
   return walk(path.front() == '/' ? root() : ref<node>(start), path, last, links);
 }
 
 result<parent_and_name> parent_locked(node* start, std::string_view path) {
-  if (path.empty()) return fail(err::noent);
+  if (path.empty()) return errc::noent;
   bool slash = path.back() == '/';
   while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
   size_t cut = path.rfind('/');
   auto name = cut == std::string_view::npos ? path : path.substr(cut + 1);
   auto directory = cut == std::string_view::npos ? std::string_view() : path.substr(0, cut + 1);
-  if (name.empty() || name == "." || name == "..") return fail(err::exist);
-  if (name.size() > abi::name_max) return fail(err::nametoolong);
+  if (name.empty() || name == "." || name == "..") return errc::exist;
+  if (name.size() > abi::name_max) return errc::nametoolong;
   ref<node> parent(start);
-  if (!directory.empty()) parent = KTRY(resolve_locked(start, directory, follow::yes));
-  if (!parent->is_directory()) return fail(err::notdir);
+  if (!directory.empty()) parent = TRY(resolve_locked(start, directory, follow::yes));
+  if (!parent->is_directory()) return errc::notdir;
   return parent_and_name{parent, name, slash};
 }
 
@@ -80,16 +80,16 @@ result<ref<node>> open_node(node* start, std::string_view path, uint32_t flags, 
   bool no_follow = (flags & abi::o_nofollow) || ((flags & abi::o_creat) && (flags & abi::o_excl));
   auto found = resolve_locked(start, path, no_follow ? follow::no : follow::yes);
   if (found) {
-    if ((flags & abi::o_creat) && (flags & abi::o_excl)) return fail(err::exist);
-    if ((*found)->is_symlink() && !(flags & abi::o_path)) return fail(err::loop);
+    if ((flags & abi::o_creat) && (flags & abi::o_excl)) return errc::exist;
+    if ((*found)->is_symlink() && !(flags & abi::o_path)) return errc::loop;
     return found;
   }
-  if (!(flags & abi::o_creat) || found.error() != err::noent) return found;
-  auto where = KTRY(parent_locked(start, path));
-  if (where.must_be_directory) return fail(err::isdir);
-  auto made = KTRY(where.parent->make_file(mode & 07777));
+  if (!(flags & abi::o_creat) || found.error() != errc::noent) return found;
+  auto where = TRY(parent_locked(start, path));
+  if (where.must_be_directory) return errc::isdir;
+  auto made = TRY(where.parent->make_file(mode & 07777));
   auto added = where.parent->add_child(where.name, made);
-  if (!added) return fail(added.error() == err::exist ? err::noent : added.error());  // a dangling link
+  if (!added) return fail(added.error() == errc::exist ? errc::noent : added.error());  // a dangling link
   return made;
 }
 
@@ -97,8 +97,8 @@ result<ref<node>> open_node(node* start, std::string_view path, uint32_t flags, 
 class path_file : public file {
  public:
   path_file(ref<node> of, uint32_t flags) : file(of, flags) {}
-  result<size_t> read(io&, uint64_t) override { return fail(err::badf); }
-  result<size_t> write(io&, uint64_t) override { return fail(err::badf); }
+  result<size_t> read(io&, uint64_t) override { return errc::badf; }
+  result<size_t> write(io&, uint64_t) override { return errc::badf; }
 };
 
 }  // namespace
@@ -124,13 +124,13 @@ result<ref<file>> open(node* start, std::string_view path, uint32_t flags, uint3
   ref<node> found;
   {
     mutex_guard guard(the_tree_mutex);
-    found = KTRY(open_node(start, path, flags, mode));
+    found = TRY(open_node(start, path, flags, mode));
   }
-  if ((flags & abi::o_directory) && !found->is_directory()) return fail(err::notdir);
-  if (found->is_directory() && (flags & abi::o_creat)) return fail(err::isdir);
+  if ((flags & abi::o_directory) && !found->is_directory()) return errc::notdir;
+  if (found->is_directory() && (flags & abi::o_creat)) return errc::isdir;
   if (flags & abi::o_path) {
     auto f = make_ref<path_file>(found, flags & (abi::o_path | abi::o_directory | abi::o_nofollow | abi::o_cloexec));
-    if (!f) return fail(err::nomem);
+    if (!f) return errc::nomem;
     return ref<file>(f);
   }
   return found->open(flags);
@@ -138,30 +138,30 @@ result<ref<file>> open(node* start, std::string_view path, uint32_t flags, uint3
 
 result<ref<node>> make_directory(node* start, std::string_view path, uint32_t mode) {
   mutex_guard guard(the_tree_mutex);
-  auto where = KTRY(parent_locked(start, path));
-  if (where.parent->find_child(where.name)) return fail(err::exist);
-  auto made = KTRY(where.parent->make_directory(mode & 07777));
-  KTRY(where.parent->add_child(where.name, made));
+  auto where = TRY(parent_locked(start, path));
+  if (where.parent->find_child(where.name)) return errc::exist;
+  auto made = TRY(where.parent->make_directory(mode & 07777));
+  TRY(where.parent->add_child(where.name, made));
   return made;
 }
 
 status unlink(node* start, std::string_view path) {
   mutex_guard guard(the_tree_mutex);
   auto where = parent_locked(start, path);
-  if (!where) return fail(where.error() == err::exist ? err::isdir : where.error());
-  auto child = KTRY(where->parent->find_child(where->name));
-  if (child->is_directory()) return fail(err::isdir);
-  if (where->must_be_directory) return fail(err::notdir);
+  if (!where) return fail(where.error() == errc::exist ? errc::isdir : where.error());
+  auto child = TRY(where->parent->find_child(where->name));
+  if (child->is_directory()) return errc::isdir;
+  if (where->must_be_directory) return errc::notdir;
   return where->parent->remove_child(where->name);
 }
 
 status remove_directory(node* start, std::string_view path) {
   mutex_guard guard(the_tree_mutex);
   auto where = parent_locked(start, path);
-  if (!where) return fail(where.error() == err::exist ? err::busy : where.error());
-  auto child = KTRY(where->parent->find_child(where->name));
-  if (!child->is_directory()) return fail(err::notdir);
-  if (child->child_at(0)) return fail(err::notempty);
+  if (!where) return fail(where.error() == errc::exist ? errc::busy : where.error());
+  auto child = TRY(where->parent->find_child(where->name));
+  if (!child->is_directory()) return errc::notdir;
+  if (child->child_at(0)) return errc::notempty;
   return where->parent->remove_child(where->name);
 }
 
@@ -169,14 +169,14 @@ result<size_t> path_of(node* of, std::span<char> out) {
   mutex_guard guard(the_tree_mutex);
   size_t end = out.size();
   if (of == root().get()) {
-    if (out.empty()) return fail(err::range);
+    if (out.empty()) return errc::range;
     out[0] = '/';
     return 1;
   }
   for (; of != root().get(); of = of->parent()) {
     auto name = of->name();
-    if (name.empty() || !of->parent()) return fail(err::noent);
-    if (end < name.size() + 1) return fail(err::range);
+    if (name.empty() || !of->parent()) return errc::noent;
+    if (end < name.size() + 1) return errc::range;
     end -= name.size();
     std::memcpy(&out[end], name.data(), name.size());
     out[--end] = '/';

@@ -28,28 +28,28 @@ ram_directory::entry* ram_directory::find(std::string_view name) {
 }
 
 result<ref<file>> ram_directory::open(uint32_t flags) {
-  if ((flags & abi::o_accmode) != abi::o_rdonly && !(flags & abi::o_path)) return fail(err::isdir);
+  if ((flags & abi::o_accmode) != abi::o_rdonly && !(flags & abi::o_path)) return errc::isdir;
   auto f = make_ref<directory_file>(ref<node>(this), flags);
-  if (!f) return fail(err::nomem);
+  if (!f) return errc::nomem;
   return ref<file>(f);
 }
 
 result<ref<node>> ram_directory::find_child(std::string_view name) {
   entry* e = find(name);
-  if (!e) return fail(err::noent);
+  if (!e) return errc::noent;
   return e->child;
 }
 
 status ram_directory::add_child(std::string_view name, ref<node> child) {
-  if (name.size() > abi::name_max) return fail(err::nametoolong);
-  if (find(name)) return fail(err::exist);
+  if (name.size() > abi::name_max) return errc::nametoolong;
+  if (find(name)) return errc::exist;
   entry e;
   e.name.reset(new (std::nothrow) char[name.size() + 1]());
-  if (!e.name) return fail(err::nomem);
+  if (!e.name) return errc::nomem;
   std::memcpy(e.name.get(), name.data(), name.size());
   e.length = name.size();
   e.child = child;
-  if (!_entries.push_back(std::move(e))) return fail(err::nomem);
+  if (!_entries.push_back(std::move(e))) return errc::nomem;
   child->set_parent(this);
   child->set_name(name);
   return {};
@@ -57,27 +57,27 @@ status ram_directory::add_child(std::string_view name, ref<node> child) {
 
 status ram_directory::remove_child(std::string_view name) {
   entry* e = find(name);
-  if (!e) return fail(err::noent);
+  if (!e) return errc::noent;
   e->child->set_parent(nullptr);
   _entries.erase(size_t(e - _entries.begin()));
   return {};
 }
 
 result<directory_entry> ram_directory::child_at(size_t index) {
-  if (index >= _entries.size()) return fail(err::noent);
+  if (index >= _entries.size()) return errc::noent;
   auto& e = _entries[index];
   return directory_entry{e.view(), e.child->ino(), e.child->type()};
 }
 
 result<ref<node>> ram_directory::make_file(uint32_t permissions) {
   auto f = make_ref<ram_file>(permissions);
-  if (!f) return fail(err::nomem);
+  if (!f) return errc::nomem;
   return ref<node>(f);
 }
 
 result<ref<node>> ram_directory::make_directory(uint32_t permissions) {
   auto d = make_ref<ram_directory>(permissions);
-  if (!d) return fail(err::nomem);
+  if (!d) return errc::nomem;
   return ref<node>(d);
 }
 
@@ -88,9 +88,9 @@ ram_file::~ram_file() {
 }
 
 result<ref<file>> ram_file::open(uint32_t flags) {
-  if ((flags & abi::o_trunc) && (flags & abi::o_accmode) != abi::o_rdonly) KTRY(truncate(0));
+  if ((flags & abi::o_trunc) && (flags & abi::o_accmode) != abi::o_rdonly) TRY(truncate(0));
   auto f = make_ref<ram_open_file>(ref<node>(this), flags);
-  if (!f) return fail(err::nomem);
+  if (!f) return errc::nomem;
   return ref<file>(f);
 }
 
@@ -112,9 +112,9 @@ status ram_file::own_content() {
 result<uint8_t*> ram_file::chunk_for(uint64_t offset) {
   size_t index = offset / ramfs_chunk_bytes;
   while (_chunks.size() <= index)
-    if (!_chunks.push_back(nullptr)) return fail(err::nospc);
+    if (!_chunks.push_back(nullptr)) return errc::nospc;
   if (!_chunks[index]) _chunks[index] = new (std::nothrow) uint8_t[ramfs_chunk_bytes]();
-  if (!_chunks[index]) return fail(err::nospc);
+  if (!_chunks[index]) return errc::nospc;
   return _chunks[index];
 }
 
@@ -143,11 +143,11 @@ result<size_t> ram_file::read_at(uint64_t offset, io& to) {
 
 result<size_t> ram_file::write_at(uint64_t offset, io& from, bool append) {
   mutex_guard guard(_mutex);
-  KTRY(own_content());
+  TRY(own_content());
   if (append) offset = _size;
   size_t total = 0;
   while (from.left()) {
-    if (offset >= ramfs_max_file_bytes) return total ? result<size_t>(total) : result<size_t>(fail(err::fbig));
+    if (offset >= ramfs_max_file_bytes) return total ? result<size_t>(total) : result<size_t>(fail(errc::fbig));
     auto chunk = chunk_for(offset);
     if (!chunk) return total ? result<size_t>(total) : chunk.error();
     uint64_t within = offset % ramfs_chunk_bytes;
@@ -164,9 +164,9 @@ result<size_t> ram_file::write_at(uint64_t offset, io& from, bool append) {
 
 status ram_file::truncate(uint64_t size) {
   mutex_guard guard(_mutex);
-  if (size > ramfs_max_file_bytes) return fail(err::fbig);
+  if (size > ramfs_max_file_bytes) return errc::fbig;
   if (size == 0) _borrowed = {};
-  KTRY(own_content());
+  TRY(own_content());
   size_t keep = (size + ramfs_chunk_bytes - 1) / ramfs_chunk_bytes;
   while (_chunks.size() > keep) {
     delete[] _chunks[_chunks.size() - 1];

@@ -65,7 +65,7 @@ class ram_file : public node {
 class ram_symlink : public node {
  public:
   explicit ram_symlink(std::string_view target);
-  result<ref<file>> open(uint32_t) override { return fail(err::loop); }
+  result<ref<file>> open(uint32_t) override { return errc::loop; }
   result<std::string_view> target() const override { return std::string_view{_target.get(), _length}; }
   uint64_t size() const override { return _length; }
 
@@ -79,7 +79,7 @@ class directory_file : public file {
  public:
   directory_file(ref<node> of, uint32_t flags) : file(of, flags) {}
   bool seekable() const override { return true; }
-  result<size_t> read(io&, uint64_t) override { return fail(err::isdir); }
+  result<size_t> read(io&, uint64_t) override { return errc::isdir; }
 };
 
 }  // namespace solaster::kernel::fs
