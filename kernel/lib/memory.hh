@@ -10,14 +10,14 @@
 #include "kernel/lib/types.hh"
 
 extern "C" {
-void* memcpy(void* dst, const void* src, std::size_t n);
-void* memmove(void* dst, const void* src, std::size_t n);
-void* memset(void* dst, int c, std::size_t n);
-int memcmp(const void* a, const void* b, std::size_t n);
-const void* kernel_memchr(const void* s, int c, std::size_t n);
-std::size_t strlen(const char* s);
-int strcmp(const char* a, const char* b);
-[[noreturn]] void abort();
+void* memcpy(void* dst, const void* src, std::size_t n) noexcept;
+void* memmove(void* dst, const void* src, std::size_t n) noexcept;
+void* memset(void* dst, int c, std::size_t n) noexcept;
+int memcmp(const void* a, const void* b, std::size_t n) noexcept;
+const void* kernel_memchr(const void* s, int c, std::size_t n) noexcept;
+std::size_t strlen(const char* s) noexcept;
+int strcmp(const char* a, const char* b) noexcept;
+void abort() noexcept __attribute__((noreturn));
 }
 
 namespace solaster::kernel {

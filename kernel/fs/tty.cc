@@ -1,0 +1,143 @@
+#include "kernel/fs/tty.hh"
+
+#include <cstring>
+
+#include "kernel/drivers/console.hh"
+#include "kernel/fs/path.hh"
+#include "kernel/fs/ramfs.hh"
+#include "kernel/mm/user_access.hh"
+#include "kernel/task/signal.hh"
+
+namespace solaster::kernel::fs {
+
+namespace {
+
+constexpr size_t input_max = 4096;  // a power of two
+constexpr u8 interrupt_character = 3;
+constexpr size_t output_piece = 512;
+
+// Bytes typed and not read yet. One writer (the interrupt), readers under their mutex.
+struct input_queue {
+  std::atomic<u32> head{0};  // next to write
+  std::atomic<u32> tail{0};  // next to read
+  u8 bytes[input_max];
+};
+input_queue input;
+mutex readers;
+wait_queue waiting;
+
+void on_input(u8 byte) {
+  if (byte == interrupt_character) {
+    task::send_to_process(abi::sig_int, task::make_siginfo(abi::sig_int, abi::si_kernel));
+    return;
+  }
+  u32 head = input.head.load(std::memory_order_relaxed);
+  if (head - input.tail.load() == input_max) return;  // nobody reads: the newest is lost, as a UART would
+  input.bytes[head % input_max] = byte;
+  input.head.store(head + 1);
+  waiting.wake_all();
+  poll_changed();
+}
+
+bool has_input() { return input.head.load() != input.tail.load(); }
+
+class tty_file : public file {
+ public:
+  using file::file;
+
+  result<size_t> read(io& to, uint64_t) override {
+    if (to.left() == 0) return size_t{0};
+    for (;;) {
+      {
+        mutex_guard guard(readers);
+        if (has_input()) return take(to);
+      }
+      if (nonblocking()) return errc::again;
+      if (waiting.wait(has_input) == wait_result::interrupted) return task::restart_if_asked;
+    }
+  }
+
+  result<size_t> write(io& from, uint64_t) override {
+    char piece[output_piece];
+    size_t total = 0;
+    while (from.left()) {
+      auto n = from.get(piece, sizeof piece);
+      if (!n) return total ? result<size_t>(total) : n;
+      console::write({piece, *n});
+      total += *n;
+    }
+    return total;
+  }
+
+  uint32_t poll() override {
+    return abi::poll_out | abi::poll_wrnorm | (has_input() ? abi::poll_in | abi::poll_rdnorm : 0);
+  }
+
+  result<int64_t> ioctl(uint32_t request, uint64_t argument) override {
+    switch (request) {
+      case abi::tcgets: {
+        abi::termios t = {};
+        t.cflag = abi::tty_cs8 | abi::tty_cread | abi::tty_b115200;
+        t.lflag = abi::tty_isig;
+        t.cc[0] = interrupt_character;
+        if (!mm::put(reinterpret_cast<abi::termios*>(argument), t)) return errc::fault;
+        return 0;
+      }
+      case abi::tcsets:
+      case abi::tcsetsw:
+      case abi::tcsetsf: return 0;
+      case abi::tiocgwinsz: {
+        abi::winsize w = {};  // unknown: programs then take their defaults
+        if (!mm::put(reinterpret_cast<abi::winsize*>(argument), w)) return errc::fault;
+        return 0;
+      }
+      case abi::tiocgpgrp: {
+        if (!mm::put(reinterpret_cast<i32*>(argument), task::process_id)) return errc::fault;
+        return 0;
+      }
+      case abi::fionread: {
+        i32 n = i32(input.head.load() - input.tail.load());
+        if (!mm::put(reinterpret_cast<i32*>(argument), n)) return errc::fault;
+        return 0;
+      }
+      default: return errc::notty;
+    }
+  }
+
+ private:
+  static result<size_t> take(io& to) {
+    size_t total = 0;
+    while (to.left() && has_input()) {
+      u32 tail = input.tail.load(std::memory_order_relaxed);
+      size_t n = input.head.load() - tail;
+      size_t until_end = input_max - tail % input_max;
+      auto moved = to.put(&input.bytes[tail % input_max], n < until_end ? n : until_end);
+      if (!moved) return total ? result<size_t>(total) : moved;
+      input.tail.store(tail + u32(*moved));
+      total += *moved;
+    }
+    return total;
+  }
+};
+
+class tty_node : public node {
+ public:
+  tty_node() : node(node_type::character, 0620) {}
+  void fill_stat(abi::stat& out) const override {
+    node::fill_stat(out);
+    out.rdev = make_dev(5, 1);
+  }
+  result<ref<file>> open(uint32_t flags) override {
+    auto f = make_ref<tty_file>(ref<node>(this), flags);
+    if (!f) return errc::nomem;
+    return ref<file>(f);
+  }
+};
+
+}  // namespace
+
+ref<node> make_tty_node() { return make_ref<tty_node>(); }
+
+void start_tty() { console::set_input_hook(on_input); }
+
+}  // namespace solaster::kernel::fs

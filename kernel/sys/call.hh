@@ -1,0 +1,71 @@
+// One system call on its way through the kernel: arguments as the program gave them.
+//
+// A handler returns a value or an error; only dispatch.cc makes -errno of it. Program pointers are never dereferenced:
+// mm/user_access.hh copies, and a bad pointer is EFAULT.
+// Context: thread, on its kernel stack, interrupts on, depth 1.
+#pragma once
+
+#include "kernel/arch/x86_64/frame.hh"
+#include "kernel/lib/errno.hh"
+#include "kernel/mm/user_access.hh"
+#include "kernel/task/process.hh"
+
+namespace solaster::kernel::sys {
+
+struct call {
+  trap_frame* frame;
+  u64 a[6];
+
+  u64 u(int n) const { return a[n]; }
+  int i(int n) const { return int(a[n]); }
+  template <class T>
+  T* p(int n) const {
+    return reinterpret_cast<T*>(a[n]);
+  }
+};
+
+using answer = result<i64>;
+
+// Handlers: every call of table.def that is not `none`.
+#define SYSCALL_full(name) answer sys_##name(call& c);
+#define SYSCALL_partial(name) answer sys_##name(call& c);
+#define SYSCALL_none(name)
+#define SYSCALL(number, name, support, note) SYSCALL_##support(name)
+#include "kernel/sys/table.def"
+#undef SYSCALL
+#undef SYSCALL_full
+#undef SYSCALL_partial
+#undef SYSCALL_none
+
+// Copies for handlers.
+template <class T>
+result<T> read_struct(u64 address) {
+  T value;
+  if (!mm::get(value, reinterpret_cast<const T*>(address))) return errc::fault;
+  return value;
+}
+template <class T>
+status write_struct(u64 address, const T& value) {
+  if (!mm::put(reinterpret_cast<T*>(address), value)) return errc::fault;
+  return {};
+}
+
+// A path from the program. Errors: EFAULT, ENAMETOOLONG. 4 KiB: too much for the kernel's stack, so it is allocated.
+class path_argument {
+ public:
+  static result<path_argument> read(u64 address);
+  std::string_view view() const { return {_text.get(), _length}; }
+
+ private:
+  std::unique_ptr<char[]> _text;
+  usize _length = 0;
+};
+
+// Times.
+result<u64> nanoseconds_of(const abi::timespec& t);  // EINVAL unless normalised and not negative
+// What a wait until `deadline` (monotonic) that was interrupted returns: the call is restarted with the same deadline.
+errc interrupted_wait(const call& c, u64 deadline);
+// The deadline kept by the interrupted call that this one restarts; false: it is a first call.
+bool take_restart_deadline(u64& deadline);
+
+}  // namespace solaster::kernel::sys
