@@ -1,6 +1,6 @@
-// A QEMU TCG plugin that counts executed guest instructions, and on request profiles them and counts virtio kicks.
+// A QEMU TCG plugin that counts executed guest instructions, and on request how often each block of them ran.
 //
-//   -plugin libcount.so,shm=FILE[,profile=on][,kicks=on]
+//   -plugin libcount.so,shm=FILE[,profile=on]
 //
 // FILE is mapped shared, so that the figures can be read (and the difference of two readings taken) while the guest runs;
 // its layout is struct shared below, read by scripts/solaster/plugin.py. Debian's QEMU 7.2 supports plugins but ships no
@@ -17,24 +17,15 @@
 #include <unistd.h>
 
 typedef uint64_t qemu_plugin_id_t;
-typedef uint32_t qemu_plugin_meminfo_t;
 struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_plugin_hwaddr;
 typedef struct qemu_info_t qemu_info_t;
-enum { PLUGIN_INLINE_ADD_U64 = 0, PLUGIN_CB_NO_REGS = 0, PLUGIN_MEM_W = 2 };
+enum { PLUGIN_INLINE_ADD_U64 = 0 };
 
 typedef void (*tb_trans_cb)(qemu_plugin_id_t, struct qemu_plugin_tb*);
-typedef void (*mem_cb)(unsigned vcpu, qemu_plugin_meminfo_t, uint64_t vaddr, void*);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, tb_trans_cb);
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb*, int op, void* counter, uint64_t imm);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn*, mem_cb, int flags, int rw, void*);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb*);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb*);
-struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb*, size_t);
-struct qemu_plugin_hwaddr* qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t, uint64_t vaddr);
-bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr*);
-const char* qemu_plugin_hwaddr_device_name(const struct qemu_plugin_hwaddr*);
 
 enum { BLOCKS_MAX = 1 << 18, SLOTS = BLOCKS_MAX * 2 };
 
@@ -47,7 +38,6 @@ struct block {
 struct shared {
   uint64_t magic;
   uint64_t instructions;
-  uint64_t kicks;      // stores to a virtio notification register
   uint64_t block_count;
   struct block blocks[BLOCKS_MAX];
 };
@@ -55,7 +45,7 @@ struct shared {
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 static struct shared* shared;
-static bool profile, kicks;
+static bool profile;
 static uint32_t slots[SLOTS];  // hash of (vaddr, instructions) -> index + 1 into blocks
 
 // Translations are made under QEMU's lock, so this needs none. A block translated again is found again.
@@ -77,15 +67,6 @@ static struct block* find_block(uint64_t vaddr, uint64_t n) {
   }
 }
 
-static void on_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void* unused) {
-  (void)vcpu;
-  (void)unused;
-  struct qemu_plugin_hwaddr* hw = qemu_plugin_get_hwaddr(info, vaddr);
-  if (!hw || !qemu_plugin_hwaddr_is_io(hw)) return;
-  const char* name = qemu_plugin_hwaddr_device_name(hw);
-  if (name && strstr(name, "notify")) shared->kicks++;
-}
-
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
   (void)id;
   uint64_t n = qemu_plugin_tb_n_insns(tb);
@@ -94,8 +75,6 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     struct block* b = find_block(qemu_plugin_tb_vaddr(tb), n);
     if (b) qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &b->executed, 1);
   }
-  for (size_t i = 0; kicks && i < n; i++)
-    qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_store, PLUGIN_CB_NO_REGS, PLUGIN_MEM_W, NULL);
 }
 
 __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc,
@@ -105,7 +84,6 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
   for (int i = 0; i < argc; i++) {
     if (strncmp(argv[i], "shm=", 4) == 0) path = argv[i] + 4;
     profile |= strcmp(argv[i], "profile=on") == 0;
-    kicks |= strcmp(argv[i], "kicks=on") == 0;
   }
   int fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
   if (fd < 0 || ftruncate(fd, sizeof(struct shared)) != 0) {

@@ -13,7 +13,7 @@ from .report import UserError
 
 SOURCE = ROOT / "scripts/plugin/count.c"
 BLOCKS_MAX = 1 << 18
-HEADER = struct.Struct("<QQQQ")
+HEADER = struct.Struct("<QQQ")
 BLOCK = struct.Struct("<QQQ")
 MAGIC = 0x536f6c61
 
@@ -34,13 +34,12 @@ def build_plugin():
 
 
 class Counter:
-    """One guest's figures. arguments go to QEMU; read() gives (instructions, kicks) so far."""
+    """One guest's figures. arguments go to QEMU; read() gives the instructions so far."""
 
-    def __init__(self, profile=False, kicks=False):
+    def __init__(self, profile=False):
         self._file = tempfile.NamedTemporaryFile(prefix="solaster-count-")
         self._map = None
-        self.arguments = ["-plugin", "%s,shm=%s%s%s" % (build_plugin(), self._file.name, ",profile=on" * profile,
-                                                        ",kicks=on" * kicks)]
+        self.arguments = ["-plugin", "%s,shm=%s%s" % (build_plugin(), self._file.name, ",profile=on" * profile)]
 
     def _mapping(self):
         if self._map is None:
@@ -49,14 +48,14 @@ class Counter:
         return self._map
 
     def read(self):
-        magic, instructions, kicks, _ = HEADER.unpack_from(self._mapping(), 0)
+        magic, instructions, _ = HEADER.unpack_from(self._mapping(), 0)
         if magic != MAGIC:
             raise UserError("the counting plugin has not started")
-        return instructions, kicks
+        return instructions
 
     def blocks(self):
         """{(address, instructions): times executed}"""
-        _, _, _, count = HEADER.unpack_from(self._mapping(), 0)
+        _, _, count = HEADER.unpack_from(self._mapping(), 0)
         data = self._mapping()[HEADER.size:HEADER.size + BLOCK.size * count]
         return {(vaddr, n): executed for vaddr, n, executed in BLOCK.iter_unpack(data)}
 
