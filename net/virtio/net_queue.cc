@@ -186,8 +186,10 @@ size_t net_queue::transmit(packet_list& from) noexcept {
 // Puts a header in front of the packet. Returns where it is to be written; `s` moves past a segment of its own, if it has one.
 std::byte* net_queue::place_header(packet& p, segment*& s) noexcept {
     fragment& first = p.front();
-    if (first.unique() && first.headroom() >= sizeof(net_hdr) && first.owner()->bus.reachable()) {
-        return p.prepend(sizeof(net_hdr));
+    if (first.unique() && first.headroom() >= sizeof(net_hdr)) {
+        std::byte* at = p.prepend(sizeof(net_hdr));
+        if (first.bus(_memory).reachable()) return at;
+        p.trim_front(sizeof(net_hdr));
     }
     size_t offset = size_t(_tx.next_head()) * sizeof(net_hdr);
     *s++ = {_headers.bus + offset, sizeof(net_hdr)};

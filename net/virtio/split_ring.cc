@@ -67,7 +67,7 @@ void* split_ring::take_back() noexcept {
     _broken = true;
     for (uint16_t i = 0; i < _size; ++i) {
         if (void* token = _slots[i].token) {
-            _slots[i].token = nullptr;
+            free_chain(i);
             return token;
         }
     }

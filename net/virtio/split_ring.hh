@@ -111,10 +111,7 @@ public:
             out.lied = s.writable != 0;  // some devices report the bytes they read: harmless
             _errors += out.lied;
         }
-        s.token = nullptr;
-        _slots[s.tail].next = _free_head;
-        _free_head = uint16_t(id);
-        _free_count += s.count;
+        free_chain(uint16_t(id));
         ++_last_used;
         return true;
     }
@@ -171,6 +168,13 @@ private:
     volatile uint16_t* used_event() noexcept { return &_avail->ring[_size]; }
     volatile uint16_t* avail_event() noexcept { return reinterpret_cast<uint16_t*>(&_used->ring[_size]); }
 
+    void free_chain(uint16_t head) noexcept {
+        slot& s = _slots[head];
+        s.token = nullptr;
+        _slots[s.tail].next = _free_head;
+        _free_head = head;
+        _free_count += s.count;
+    }
     bool look_for_used() noexcept {
         if (_broken) return false;
         uint16_t idx = read_index(&_used->idx);

@@ -93,7 +93,8 @@ TEST_F(hostile, too_many_buffers_or_too_short_a_packet_are_dropped) {
         EXPECT_EQ(receive(), 0u);
     }
     for (uint16_t buffers : {uint16_t(0), uint16_t(21), uint16_t(65535)}) {
-        net_hdr h{.num_buffers = buffers};
+        net_hdr h{};
+        h.num_buffers = buffers;
         uint16_t id = rx.pop();
         memcpy(reinterpret_cast<void*>(rx.d()[id].addr), &h, sizeof(h));
         rx.push(id, 100);
@@ -162,7 +163,8 @@ void act(std::mt19937_64& rng, mock_queue& rx, mock_queue& tx) {
         default: {
             if (!rx.available()) return;
             uint16_t id = rx.pop() % rx.size;
-            net_hdr h{.num_buffers = uint16_t(1 + rng() % 3)};
+            net_hdr h{};
+        h.num_buffers = uint16_t(1 + rng() % 3);
             if (rx.d()[id].len == 2048) memcpy(reinterpret_cast<void*>(rx.d()[id].addr), &h, sizeof(h));
             rx.push(id, uint32_t(60 + rng() % 1900));
         }

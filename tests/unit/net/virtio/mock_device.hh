@@ -129,6 +129,7 @@ public:
             *reinterpret_cast<uint8_t*>(in.addr) = control_answer;
             q.push(head, 1);
         }
+        q.set_avail_event(q.seen);
     }
     // Delivers a frame to pair `pair` in as many buffers as it needs; false: no buffers.
     bool deliver(uint16_t pair, const std::string& frame, net_hdr h = {}) {

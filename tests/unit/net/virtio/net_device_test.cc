@@ -95,7 +95,7 @@ TEST_P(virtio_net, refuses_a_device_that_is_not_modern_or_refuses_us) {
 
 TEST_P(virtio_net, receives_a_frame_in_one_buffer_without_copying) {
     open();
-    ASSERT_TRUE(b.device.deliver(0, "hello, frame of some bytes", {.flags = hdr_f_data_valid}));
+    ASSERT_TRUE(b.device.deliver(0, "hello, frame of some bytes", {hdr_f_data_valid, 0, 0, 0, 0, 0, 0}));
     packet_list l;
     ASSERT_EQ(q->receive(l, 10), 1u);
     packet_ptr p = l.pop_front();
@@ -122,7 +122,8 @@ TEST_P(virtio_net, keeps_a_packet_whose_buffers_come_one_by_one) {
     open();
     mock_queue& rx = b.device.queues[0];
     uint16_t first = rx.pop(), second = rx.pop();
-    net_hdr h{.num_buffers = 2};
+    net_hdr h{};
+        h.num_buffers = 2;
     memcpy(reinterpret_cast<void*>(rx.d()[first].addr), &h, sizeof(h));
     memcpy(reinterpret_cast<char*>(rx.d()[first].addr) + sizeof(h), "abcd", 4);
     memcpy(reinterpret_cast<void*>(rx.d()[second].addr), "efgh", 4);
@@ -338,7 +339,7 @@ TEST_P(virtio_net_queues, rss_is_configured_as_the_specification_lays_it_out) {
     ASSERT_TRUE(d->set_rss(rss));
     const std::string& c = b.device.commands.back();
     ASSERT_EQ(c.size(), 2u + 8 + 256 + 2 + 1 + 40);
-    EXPECT_EQ(c.substr(0, 10), std::string("\4\1\x12\0\0\0\x7f\0\0\0", 10));
+    EXPECT_EQ(c.substr(0, 10), std::string("\4\1\6\0\0\0\x7f\0\0\0", 10));
     EXPECT_EQ(c.substr(10, 4), std::string("\0\0\1\0", 4));
     EXPECT_EQ(c.substr(2 + 8 + 256, 4), std::string("\2\0\x28\1", 4));
     rss.table[7] = 2;

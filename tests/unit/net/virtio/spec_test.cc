@@ -5,8 +5,13 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mmio.h>
-#include <linux/virtio_net.h>
 #include <linux/virtio_pci.h>
+
+// These two are C: a member named `class`, and helpers that rely on implicit conversions from void*.
+#define class class_
+#include <linux/virtio_net.h>
+#undef class
+#define VIRTIO_RING_NO_LEGACY
 #include <linux/virtio_ring.h>
 
 namespace solaster::net::virtio {
