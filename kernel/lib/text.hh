@@ -22,6 +22,7 @@ class text {
   }
   text& dec(uint64_t value, int width = 0, char pad = ' ') { return number(value, 10, width, pad); }
   text& hex(uint64_t value, int width = 0) { return number(value, 16, width, '0'); }
+  text& oct(uint64_t value, int width = 0) { return number(value, 8, width, '0'); }
   std::string_view view() const { return {_chars.begin(), _chars.size()}; }
   bool complete() const { return _complete; }
 
