@@ -6,11 +6,16 @@
 
 #include <span>
 
+#include <solaster/direct.h>
+
 #include "kernel/lib/types.hh"
 
 namespace solaster::kernel::direct {
 
-// One or two pages; position-dependent: give the address where it will be mapped. Use as mm backing::bytes.
+// The table that the framework calls through.
+const solaster_direct* table();
+
+// vdso.cc. One or two pages; position-dependent: give the address where it will be mapped. Use as mm backing::bytes.
 inline constexpr usize vdso_size = 8192;
 std::span<const std::byte> build_vdso(uptr mapped_at);
 
