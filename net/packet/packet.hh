@@ -53,6 +53,13 @@ class packet {
     _size += f.size();
     _fragments[_count++] = std::move(f);
   }
+  void push_front(fragment f) noexcept {
+    CHECK(!full());
+    for (uint32_t i = _count; i-- > 0;) _fragments[i + 1] = std::move(_fragments[i]);
+    _size += f.size();
+    _fragments[0] = std::move(f);
+    ++_count;
+  }
   // Grows the first fragment into its headroom; returns its new first byte.
   std::byte* prepend(uint32_t n) noexcept {
     front().prepend(n);

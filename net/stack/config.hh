@@ -40,6 +40,19 @@ struct stack_config {
   uint16_t ephemeral_port_max = 60999;
   uint32_t neighbours_max = 1024;
   uint32_t neighbour_queue_max = 16;          // packets waiting for one resolution
+  duration neighbour_retry = seconds(1);      // between ARP requests
+  uint32_t neighbour_tries_max = 3;
+  duration neighbour_reachable = seconds(60); // then asked again, by unicast, if it was used; RFC 1122 2.3.2.1
+  duration neighbour_idle = seconds(600);     // unused so long: forgotten
+  uint32_t transmit_queue_max = 1024;         // control packets and datagrams waiting for the device
+  uint32_t icmp_errors_per_second = 1000;     // RFC 1812 4.3.2.8
+  uint32_t icmp_errors_burst = 50;
+  uint32_t header_buffers_max = 8192;         // of link_small_buffer bytes, for packets to be sent
+  uint32_t transmit_buffers_max = 2048;       // of link_large_buffer bytes
+  duration dhcp_retry_initial = seconds(4);   // RFC 2131 4.1; doubles up to dhcp_retry_max, +-1 s
+  duration dhcp_retry_max = seconds(64);
+  uint32_t dhcp_request_tries_max = 4;        // then discovery starts again
+  uint32_t udp_sockets_max = 4096;
   uint32_t udp_receive_bytes_max = 1 << 20;   // per socket, charged at true size
   uint8_t ttl = 64;
 };

@@ -24,6 +24,12 @@ enum connection_event : uint32_t {
   connection_sent = 32,        // all data handed to send() so far is acknowledged (after layer::watch_sent)
 };
 
+// Bits for event_kind::udp.
+enum udp_event : uint32_t {
+  udp_readable = 1,  // a datagram waits
+  udp_failed = 2,    // an ICMP error came: see udp_take_error
+};
+
 struct event {
   event_kind kind = event_kind::connection;
   uint32_t bits = 0;
@@ -33,7 +39,7 @@ struct event {
     udp_socket* udp;
   };
   void* cookie = nullptr;     // the host's, of that object
-  // neighbour_learned, address_configured: what to tell the other shards' stacks
+  // neighbour_learned, address_configured: what to tell the other shards' stacks (neighbour_learned with its bits)
   ip_address address;
   mac_address mac;
   uint8_t prefix_length = 0;

@@ -8,8 +8,8 @@
 //     effects out   transmit(sink, now) · next_event() until none · next_deadline()      polled in this order
 //
 // After handling events (which gives commands) the host polls the effects again, until there is nothing new: an ACK then
-// rides on the answer. A packet lives on one shard; a packet that belongs to another shard is found by `classify` (no state
-// is touched) before `receive`.
+// rides on the answer. A packet lives on one shard; a packet that belongs to another shard is found by `steering::classify` (no
+// state is touched) before `receive`.
 //
 // Spec: RFC 791, 792, 826, 768, 1122, 2131, 9293. Owns: neighbours, routes, sockets. Borrows: memory, packet_slab.
 // Context: shard-local. Errors: wire errors are drops with a reason; commands give result<T>. Limits: stack_config.
@@ -27,27 +27,11 @@
 #include "net/stack/config.hh"
 #include "net/stack/event.hh"
 #include "net/stack/stats.hh"
+#include "net/stack/steering.hh"
 #include "net/tcp/layer.hh"
 #include "net/wire/address.hh"
 
 namespace solaster::net {
-
-// Which shard a received packet belongs to.
-struct classification {
-  enum class kind : uint8_t { flow, control } kind = kind::control;  // control: shard 0 (ARP, ICMP, DHCP, fragments, malformed)
-  uint32_t hash = 0;                                                 // flow: Toeplitz hash of the four-tuple
-  uint32_t shard = 0;
-};
-
-// How hashes map to shards; the same on every shard of a machine. Toeplitz: Virtio 1.2, 5.1.6.4.3.
-struct steering {
-  rss_config rss;        // table values are shard numbers here
-  uint32_t toeplitz(const four_tuple& received) const noexcept;  // local = destination of the received packet
-  uint32_t shard_of(uint32_t hash) const noexcept { return rss.table[hash % rss.table.size()]; }
-  classification classify(const packet& p) const noexcept;
-  // The key of Microsoft's RSS specification and a table that deals shards out evenly.
-  static steering make(uint32_t shards) noexcept;
-};
 
 struct interface_config {
   mac_address mac;
@@ -81,6 +65,13 @@ struct datagram {
   packet_ptr payload;
 };
 
+// An ICMP error about a datagram that was sent.
+struct udp_error {
+  endpoint remote;
+  errc error = errc::hostunreach;
+  uint32_t mtu = 0;  // with msgsize: what fits
+};
+
 class stack {
  public:
   // Null: no memory. The stack lives in memory from `m`.
@@ -92,7 +83,8 @@ class stack {
   void set_address(const address_config& config, instant now) noexcept;
   std::optional<address_config> address() const noexcept;
   void start_dhcp(instant now) noexcept;                          // shard 0; ends in an address_configured event
-  void learn_neighbour(ipv4_address address, mac_address mac, instant now) noexcept;  // from another shard's event
+  // From another shard's neighbour_learned event; `bits` are the event's.
+  void learn_neighbour(ipv4_address address, mac_address mac, instant now, uint32_t bits = 0) noexcept;
 
   // --- events in
   void receive(packet_list&& packets, instant now) noexcept;      // Ethernet frames
@@ -105,6 +97,7 @@ class stack {
   endpoint udp_local(const udp_socket* s) const noexcept;
   result<> udp_send(udp_socket* s, datagram d, instant now) noexcept;  // msgsize, netunreach, again
   result<datagram> udp_receive(udp_socket* s) noexcept;                // again: none
+  std::optional<udp_error> udp_take_error(udp_socket* s) noexcept;
   void udp_close(udp_socket* s, instant now) noexcept;
 
   // --- effects out
