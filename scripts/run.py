@@ -259,11 +259,9 @@ def write_console(data):
         pass
 
 
-def run_in_guest(args, path, product):
-    data = elf.check_static_program(path)
+def plan_guest(args, product):
+    """The machine asked for; complains about what is wrong with it before anything is built."""
     args.cpus = args.cpus or 1
-    if args.cpus < 1:
-        raise UserError("--cpus %d: at least one is needed" % args.cpus)
     machine = qemu.Machine(machine=args.machine, cpus=args.cpus, memory=parse_memory(args.memory or "256M"))
     net = parse_net(args, product)
     machine.nets = [net] if net else []
@@ -274,6 +272,11 @@ def run_in_guest(args, path, product):
             open(args.pcap, "wb").close()
         except OSError as error:
             raise UserError("cannot write %s: %s" % (args.pcap, error.strerror)) from None
+    return machine
+
+
+def run_in_guest(args, path, product, machine):
+    data = elf.check_static_program(path)
     machine.accel = qemu.choose_accel(args.accel)
     kernel = kernel_path(build.out(args.build_mode))
     if args.gdb:
@@ -284,7 +287,7 @@ def run_in_guest(args, path, product):
     say("booting %s as a unikernel on %s: %d CPU%s, %s, %s" % (name, args.machine, args.cpus, "s"[:args.cpus > 1],
                                                                 machine.memory, machine.accel))
     with Guest(machine, kernel, data, args.program_args, name=name, options=options, on_output=write_console) as guest:
-        return supervise(guest, product, net)
+        return supervise(guest, product, machine.nets[0] if machine.nets else None)
 
 
 def supervise(guest, product, net):
@@ -331,9 +334,10 @@ def main():
         targets.append("build/%s/solaster-kernel.elf" % args.build_mode)
     if not product and not args.host:
         elf.check_static_program(path)
+    machine = None if args.host else plan_guest(args, product)
     if targets:
         build.build(targets)
-    return run_on_host(args, path, product) if args.host else run_in_guest(args, path, product)
+    return run_on_host(args, path, product) if args.host else run_in_guest(args, path, product, machine)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@
 # Nothing here starts a server or changes the kernel: the comparison's peers are unpacked under build/ instead.
 set -euo pipefail
 
+if ! command -v dpkg-query >/dev/null; then
+    echo "setup: this is not Debian; install what the lists in this script name by other means" >&2
+    exit 1
+fi
+
 build=(clang-19 lld-19 llvm-19 libclang-rt-19-dev ninja-build python3 libstdc++-12-dev libc6-dev linux-libc-dev
        liburing-dev libfmt-dev libboost-dev libboost-program-options-dev libc-ares-dev libgtest-dev libgmock-dev)
 run=(qemu-system-x86 iproute2)
 check=(clang-format-19 libmemcached-tools python3-pymemcache cpio gdb ethtool tcpdump util-linux git)
 
 missing=()
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${build[@]}" "${run[@]}" "${check[@]}" 2>/dev/null || true)
 for package in "${build[@]}" "${run[@]}" "${check[@]}"; do
-    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$status" = installed ] || missing+=("$package")
+    grep -qx "installed $package" <<<"$installed" || missing+=("$package")
 done
 
 if [ ${#missing[@]} -eq 0 ]; then

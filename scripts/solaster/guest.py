@@ -46,6 +46,7 @@ class Guest:
         self._changed = threading.Condition()
         self._on_output = on_output
         self._closed = False
+        self.first_output = None  # when the console's first byte came, to be compared with `started`
         self._initrd = None
         self.process = None
         if program is not None:
@@ -78,6 +79,8 @@ class Guest:
             except OSError:
                 data = b""
             with self._changed:
+                if data and self.first_output is None:
+                    self.first_output = time.monotonic()
                 self._output += data
                 self._closed = self._closed or not data
                 self._changed.notify_all()

@@ -93,10 +93,10 @@ class Machine:
 
 # ---------------------------------------------------------------- which accelerator
 
-def probe_kernel():
-    """The smallest PVH guest that proves something: it turns paging on, enters 64-bit code, and writes its status."""
+def probe_kernel(output=b""):
+    """The smallest PVH guest that proves something: it turns paging on, enters 64-bit code, prints, writes its status."""
     base = 0x100000
-    code = assemble_probe(base + 0x1000)
+    code = assemble_probe(base + 0x1000, output)
     note = struct.pack("<III", 4, 4, 18) + b"Xen\0" + struct.pack("<I", base + 0x1000)
     ehdr = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + struct.pack(
         "<HHIQQQIHHHHHH", 2, 62, 1, base + 0x1000, 64, 0, 0, 64, 56, 2, 64, 0, 0)
@@ -106,8 +106,8 @@ def probe_kernel():
     return head + bytes(0x1000 - len(head)) + code
 
 
-def assemble_probe(origin):
-    """Page tables at origin + 0x1000 (identity, one 2 MiB page), long mode, then `out 0xf4`."""
+def assemble_probe(origin, output):
+    """Page tables at origin + 0x1000 (identity, one 2 MiB page), long mode, the output to COM1, then `out 0xf4`."""
     pml4, pdpt, pd = origin + 0x1000, origin + 0x2000, origin + 0x3000
     gdt, gdtr, target = origin + 0x100, origin + 0x118, origin + 0x80
 
@@ -123,6 +123,7 @@ def assemble_probe(origin):
     code += b"\xea" + struct.pack("<IH", target, 8)                         # ljmp 8:target
     assert len(code) <= 0x80
     code = code.ljust(0x80, b"\xf4")
+    code += b"\x66\xba\xf8\x03" + b"".join(b"\xb0" + bytes([c]) + b"\xee" for c in output)  # dx = 0x3f8; out dx, al
     code += b"\xb0" + bytes([PROBE_STATUS]) + b"\xe6\xf4\xf4\xeb\xfd"       # al = status; out 0xf4, al; hlt
     code = code.ljust(0x100, b"\xf4")
     code += struct.pack("<QQQ", 0, 0x00af9b000000ffff, 0x00cf93000000ffff)  # null, 64-bit code, data
