@@ -39,6 +39,10 @@ def configured_modes():
 def ensure_configured(modes):
     have = configured_modes()
     if all(mode in have for mode in modes):
+        # A source folder may have changed since: ninja then writes its file anew.
+        result = subprocess.run(["ninja", "build.ninja"], cwd=ROOT, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise UserError("configure.py failed: %s" % (result.stderr + result.stdout).strip())
         return
     wanted = sorted(set(have) | set(modes))
     say("configuring %s" % ", ".join(wanted))

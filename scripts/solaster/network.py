@@ -55,12 +55,18 @@ def can_enter_namespace():
     return os.waitpid(pid, 0)[1] == 0
 
 
-def make_tap(name, address=None, queues=1, mtu=None):
-    """A persistent tap of this namespace. address: "10.9.0.1/24" for the Linux side. queues > 1 makes it multi-queue."""
+def open_tun():
     try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        return os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        raise UserError("no rights to open /dev/net/tun; run as root") from None
     except OSError as error:
         raise UserError("cannot open /dev/net/tun: %s" % error.strerror) from None
+
+
+def make_tap(name, address=None, queues=1, mtu=None):
+    """A persistent tap of this namespace. address: "10.9.0.1/24" for the Linux side. queues > 1 makes it multi-queue."""
+    fd = open_tun()
     flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
@@ -114,10 +120,7 @@ def check_tap(name, queues=1):
     multi = bool(info.get("multi_queue"))
     if queues > 1 and not multi:
         raise UserError("tap %s has one queue; make it with multi_queue, or use one CPU" % name)
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise UserError("cannot open /dev/net/tun: %s" % error.strerror) from None
+    fd = open_tun()
     flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if multi else 0)
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))

@@ -1,0 +1,110 @@
+"""memcached against other people's clients, in a guest and as a process: what Debian's memcached passes, ours must pass."""
+import subprocess
+import sys
+
+import memcached_server as mc
+from solaster.testing import Skip, guest_test, host_test
+
+# memccapable's tests of the classic text protocol that Debian's memcached 1.6.18 passes.
+MEMCCAPABLE_SECONDS = 60
+
+
+def memccapable(ctx, server):
+    tool = ctx.need("memccapable")
+    result = subprocess.run([tool, "-h", server.address, "-p", str(server.port), "-a", "-t", "20"], capture_output=True,
+                            text=True, timeout=MEMCCAPABLE_SECONDS)
+    text = result.stdout + result.stderr
+    assert result.returncode == 0 and "FAIL" not in text and text.count("[pass]") >= 20, text
+
+
+def pymemcache(server):
+    sys.path.append("/usr/lib/python3/dist-packages")  # where Debian puts it, should this be another Python
+    try:
+        from pymemcache.client.base import Client
+        from pymemcache.exceptions import MemcacheClientError
+    except ImportError:
+        raise Skip("python3-pymemcache is not installed") from None
+    client = Client((server.address, server.port), connect_timeout=20, timeout=20)
+    client.flush_all()
+    assert client.set("a", b"1") and client.get("a") == b"1"
+    assert client.add("a", b"2", noreply=False) is False
+    assert client.add("b", b"2", noreply=False) is True
+    assert client.replace("nope", b"x", noreply=False) is False
+    assert client.append("b", b"3", noreply=False) and client.prepend("b", b"1", noreply=False)
+    assert client.get("b") == b"123"
+    value, cas = client.gets("b")
+    assert value == b"123" and client.cas("b", b"9", cas, noreply=False) is True
+    assert client.cas("b", b"10", cas, noreply=False) is False
+    assert client.cas("nope", b"10", b"1", noreply=False) is None
+    assert client.incr("b", 3) == 12 and client.decr("b", 100) == 0 and client.incr("nope", 1) is None
+    assert client.set_many({"k%d" % i: b"v%d" % i for i in range(300)}, noreply=False) == []
+    assert client.get_many(["k%d" % i for i in range(0, 300, 7)]) == {"k%d" % i: b"v%d" % i for i in range(0, 300, 7)}
+    assert client.touch("a", 100, noreply=False) and client.delete("a", noreply=False) and client.get("a") is None
+    assert client.set("gone", b"x", expire=-1, noreply=False) and client.get("gone") is None
+    big = bytes(range(256)) * 4000
+    assert client.set("big", big, noreply=False) and client.get("big") == big
+    try:
+        client.set("huge", b"x" * (1 << 20), noreply=False)
+    except MemcacheClientError:
+        pass
+    except Exception as error:
+        assert "too large" in str(error), error
+    else:
+        raise AssertionError("a value of 1 MiB with its key was stored")
+    assert client.version() and b"pid" in client.stats()
+    assert client.flush_all() and client.get("b") is None
+    client.close()
+
+
+@host_test(timeout=100)
+def test_memccapable_passes_against_the_process(ctx):
+    with mc.process(ctx) as server:
+        memccapable(ctx, server)
+
+
+@host_test(timeout=100)
+def test_memccapable_passes_over_the_native_stack(ctx):
+    with mc.process(ctx, stack="native") as server:
+        memccapable(ctx, server)
+
+
+@guest_test(cpus=(1, 2, 4), modes=("release", "debug"), timeout=120)
+def test_memccapable_passes_against_the_guest(ctx):
+    with mc.guest(ctx) as server:
+        memccapable(ctx, server)
+
+
+@guest_test(timeout=120)
+def test_memccapable_passes_through_user_mode_networking(ctx):
+    with mc.guest(ctx, net="user") as server:
+        memccapable(ctx, server)
+
+
+@host_test(timeout=100)
+def test_pymemcache_passes_against_the_process(ctx):
+    with mc.process(ctx) as server:
+        pymemcache(server)
+
+
+@host_test(timeout=100)
+def test_pymemcache_passes_over_the_native_stack(ctx):
+    with mc.process(ctx, stack="native") as server:
+        pymemcache(server)
+
+
+@guest_test(cpus=(1, 2), timeout=120)
+def test_pymemcache_passes_against_the_guest(ctx):
+    with mc.guest(ctx) as server:
+        pymemcache(server)
+
+
+@guest_test(timeout=60)
+def test_memcached_serves_in_64_MiB(ctx):
+    with mc.guest(ctx, memory="64M") as server:
+        server.check_alive()
+        with server.connect() as s:
+            for i in range(600):  # more than fits: eviction, not an error
+                s.sendall(b"set fill%d 0 0 100000 noreply\r\n%s\r\n" % (i, b"v" * 100000))
+            s.sendall(b"version\r\n")
+            assert mc.read_until(s, b"\r\n").startswith(b"VERSION")
+        server.check_alive()
