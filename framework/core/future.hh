@@ -131,6 +131,22 @@ protected:
     }
 };
 
+inline promise_base::promise_base(promise_base&& x) noexcept
+    : _future(std::exchange(x._future, nullptr)), _state(std::exchange(x._state, nullptr)), _task(std::exchange(x._task, nullptr)) {
+    if (_future) {
+        _future->_promise = this;
+    }
+}
+
+// What this promise had to keep is broken.
+inline promise_base& promise_base::operator=(promise_base&& x) noexcept {
+    if (this != &x) {
+        this->~promise_base();
+        new (this) promise_base(std::move(x));
+    }
+    return *this;
+}
+
 inline void promise_base::make_ready() noexcept {
     if (_future) {
         _future->_promise = nullptr;

@@ -62,6 +62,9 @@ public:
     void stop_loop() noexcept { _stopped = true; }
     // Any thread: makes a sleeping shard look at its queues. Costs a load when it is awake.
     void wake_if_sleeping() noexcept;
+    // This shard's ends of the rings to the others; null before the shards know each other.
+    void set_queues(smp_queues* q) noexcept { _queues = q; }
+    smp_queues& queues() noexcept { return *_queues; }
     timer_set& timers() noexcept { return _timers; }
     timer_set& lowres_timers() noexcept { return _lowres_timers; }
 
@@ -70,10 +73,12 @@ private:
 
     void run_tasks() noexcept;
     bool poll_once();
-    bool run_timers() noexcept;
-    bool poll_signals();
+    bool poll_backend();
+    bool run_timers();
+    bool run_signal_handlers(bool thorough);
     void idle();
     void sleep();
+    bool enter_interrupt_mode();
     void update_now() noexcept;
     future<> run_at_exit();
 
@@ -85,6 +90,7 @@ private:
     int64_t _quota_end_ns = 0;
     int64_t _idle_poll_ns;
     int64_t _idle_since_ns = 0;
+    int64_t _backend_polled_ns = 0;
     std::unique_ptr<reactor_backend> _backend;
     std::vector<poller*> _pollers;
     smp_queues* _queues = nullptr;
@@ -102,7 +108,12 @@ private:
 
 namespace internal {
 [[gnu::tls_model("local-exec")]] extern constinit thread_local reactor* local_engine;
-}
+
+// Where other shards find a shard's reactor; null while it does not run its loop. Changed by the shard itself.
+void publish_reactor(unsigned id, reactor*) noexcept;
+// Any thread: wakes the shard if it sleeps.
+void wake_shard(unsigned id) noexcept;
+} // namespace internal
 
 // This shard's reactor. There must be one.
 inline reactor& engine() noexcept {

@@ -39,12 +39,15 @@ struct timer_link {
 
 class timer_set {
 public:
-    timer_set() noexcept = default;
+    // Deadlines are rounded up to multiples of the granularity.
+    explicit timer_set(duration granularity = nanoseconds(1)) noexcept : _granularity_ns(granularity.ns) {}
+    timer_set(const timer_set&) = delete;
 
     void insert(timer_base& t) noexcept;
     void remove(timer_base& t) noexcept;
-    // The earliest deadline; exact after a removal only when asked for.
+    // The earliest deadline, never() for none. Linear in one bucket after a removal, else a field.
     instant next_deadline() noexcept;
+    // Cheap; may say yes too early, never too late.
     bool is_due(int64_t now_ns) const noexcept { return now_ns >= _next_ns; }
     // Calls those that are due. Returns how many.
     unsigned expire(instant now) noexcept;
@@ -52,6 +55,7 @@ public:
 
 private:
     static constexpr unsigned bucket_count = 64;
+    const int64_t _granularity_ns;
     timer_link _buckets[bucket_count];
     uint64_t _nonempty = 0;         // bit i: _buckets[i] is not empty
     int64_t _last_ns = 0;           // the time of the last expiry; no timer is earlier
@@ -59,6 +63,8 @@ private:
     bool _next_exact = true;
 
     unsigned bucket_of(int64_t deadline_ns) const noexcept;
+    void link(timer_base& t) noexcept;
+    void find_next() noexcept;
 };
 
 class timer_base : timer_link {
@@ -88,8 +94,6 @@ private:
 namespace internal {
 timer_set& this_shard_timers(steady_clock) noexcept;
 timer_set& this_shard_timers(lowres_clock) noexcept;
-instant round_deadline(instant t, steady_clock) noexcept;
-instant round_deadline(instant t, lowres_clock) noexcept;
 } // namespace internal
 
 template <typename Clock = steady_clock>
@@ -111,7 +115,7 @@ public:
 private:
     void start(instant deadline, duration period) noexcept {
         cancel();
-        arm_in(internal::this_shard_timers(Clock()), internal::round_deadline(deadline, Clock()), period);
+        arm_in(internal::this_shard_timers(Clock()), deadline, period);
     }
 };
 

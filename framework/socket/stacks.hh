@@ -17,7 +17,7 @@ std::unique_ptr<network_stack> make_posix_stack(const engine_options&);
 // thread, shard 0 first; network_stack::initialize() follows, again shard 0 first.
 std::unique_ptr<network_stack> make_native_stack(const engine_options&);
 
-// The one that the options name.
+// The one that the options name; null for "none".
 std::unique_ptr<network_stack> make_network_stack(const engine_options&);
 
 } // namespace solaster

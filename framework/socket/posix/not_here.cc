@@ -1,0 +1,14 @@
+// Stands in until the posix stack lands; its owner deletes this file.
+#include "framework/socket/api.hh"
+#include "framework/socket/stacks.hh"
+
+#include <cerrno>
+#include <system_error>
+
+namespace solaster {
+
+std::unique_ptr<network_stack> make_posix_stack(const engine_options&) {
+    throw std::system_error(ENOSYS, std::generic_category(), "posix network stack");
+}
+
+} // namespace solaster
