@@ -74,14 +74,6 @@ struct connection_stats {
   uint32_t cwnd = 0, ssthresh = 0, mss = 0;
 };
 
-// Counters of a whole layer; the stack shows them as its own.
-struct layer_stats {
-  uint64_t retransmitted = 0, resets_sent = 0, challenge_acks = 0, accepted = 0, opened = 0;
-  uint64_t copied_bytes = 0;  // payload moved to right-sized memory, or into a header's buffer
-  // drops
-  uint64_t malformed = 0, checksum = 0, no_connection = 0, out_of_window = 0, backlog = 0, memory = 0;
-};
-
 // All TCP of one stack: demultiplexer, listeners, connections, timers.
 //
 // Handles: a `connection*` or `listener*` given out by connect(), listen(), accept() is the host's until release(); events
@@ -141,7 +133,6 @@ class layer {
   void set_cookie(connection* c, void* cookie) noexcept;
   // connection_sent is posted once, when all that was handed to send() is acknowledged: only for who asks.
   void watch_sent(connection* c) noexcept;
-  const layer_stats& totals() const noexcept;
   size_t connection_count() const noexcept;
   bool is_valid() const noexcept;
 
@@ -152,6 +143,7 @@ class layer {
 
  private:
   struct impl;
+  void destroy() noexcept;
   impl* _impl;  // in memory of the host
 };
 
