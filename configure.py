@@ -282,9 +282,11 @@ class Mode:
             self.program("demos/" + Path(src).stem, self.objects([src]) + self.framework + self.net, LIBS)
         tutorial = "docs/tutorial.md"
         if (ROOT / tutorial).exists() and (ROOT / "scripts/snippets.py").exists():
-            names = subprocess.run([sys.executable, "scripts/snippets.py", "--list", tutorial], cwd=ROOT,
-                                   capture_output=True, text=True, check=True).stdout.split()
-            for name in names:
+            listed = subprocess.run([sys.executable, "scripts/snippets.py", "--list", tutorial], cwd=ROOT,
+                                    capture_output=True, text=True)
+            if listed.returncode != 0:
+                fail(listed.stderr.strip())
+            for name in listed.stdout.split():
                 src = self.n.build("%s/obj/tutorial/%s.cc" % (self.out, name), "snippets", [tutorial],
                                    implicit=["scripts/snippets.py"])
                 obj = self.n.build(src + ".o", "cxx", [src], flags="$flags_user_" + self.mode)
@@ -357,7 +359,8 @@ def main():
     if args.compiler:
         again.append("--compiler=" + args.compiler)
     n.rule("configure", " ".join(again), "CONFIGURE", generator="1")
-    n.build("build.ninja", "configure", ["configure.py"], implicit=watched_folders())
+    tutorial = [p for p in ("docs/tutorial.md", "scripts/snippets.py") if (ROOT / p).exists()]
+    n.build("build.ninja", "configure", ["configure.py"], implicit=watched_folders() + tutorial)
     for mode in modes:
         m = Mode(n, mode)
         for step in (m.add_net, m.add_kernel, m.add_framework, m.add_apps, m.add_demos, m.add_tests, m.add_phony):
