@@ -45,7 +45,7 @@ struct interface_config {
 struct address_config {
   ipv4_address address;
   uint8_t prefix_length = 24;
-  ipv4_address gateway;  // any: none
+  ipv4_address gateway{};  // any: none
 };
 
 // Where the stack puts packets to be sent.

@@ -25,7 +25,7 @@ bytes arp(uint16_t op, mac_address sender_mac, ipv4_address sender, mac_address 
 struct ip_fields {
   uint16_t id = 0, fragment = 0x4000;
   uint8_t ttl = 64;
-  bytes options;
+  bytes options{};
 };
 bytes ip(ipv4_address from, ipv4_address to, uint8_t protocol, const bytes& payload, const ip_fields& more = {});
 bytes echo(uint8_t type, uint16_t id, uint16_t sequence, const bytes& payload);
