@@ -31,8 +31,8 @@ status check_access(fs::file& f, direction d) {
 
 // One piece of memory at the file's position (`offset` -1) or at `offset`.
 result<usize> transfer_at(fs::file& f, u64 address, u64 length, direction d, i64 offset) {
-  if (length > transfer_max) length = transfer_max;
   if (length && !mm::is_program_range(address, length)) return errc::fault;
+  if (length > transfer_max) length = transfer_max;
   auto memory = fs::io::user(address, length);
   if (offset >= 0) return transfer(f, memory, d, u64(offset));
   if (!f.seekable()) return transfer(f, memory, d, 0);

@@ -5,6 +5,7 @@
 
 #include "kernel/abi/task.hh"
 #include "kernel/lib/print.hh"
+#include "kernel/mm/address_space.hh"
 #include "kernel/sched/futex.hh"
 #include "kernel/sys/call.hh"
 #include "kernel/task/signal.hh"
@@ -156,6 +157,8 @@ answer sys_futex(call& c) {
   if (is_realtime && command != abi::futex_wait_bitset) return errc::nosys;
   if (c.u(0) & 3) return errc::inval;
   if (!mm::is_program_range(c.u(0), 4)) return errc::fault;
+  // A word that may be shared is looked up, so it must be there; a private one is only an address.
+  if (!(c.i(1) & abi::futex_private_flag) && !mm::fault_in(c.u(0), 4, false)) return errc::fault;
   usize count = usize(u32(c.u(2)));
   switch (command) {
     case abi::futex_wait:
