@@ -5,6 +5,7 @@
 #include "framework/core/options.hh"
 #include "framework/core/signals.hh"
 #include "framework/core/smp_queues.hh"
+#include "framework/core/streams.hh"
 #include "framework/socket/api.hh"
 
 #include <algorithm>
@@ -160,6 +161,8 @@ void reactor::run_tasks() noexcept {
 }
 
 bool reactor::poll_once() {
+    // Not counted as work: what it queues for the host goes with the sleep that may follow.
+    internal::poll_batch_flushes();
     bool any = run_timers();
     any |= run_signal_handlers(_stats.turns % signal_check_turns == 0);
     if (_queues) {

@@ -10,9 +10,8 @@
 // Limits:  output_stream: `output_queue_factor` times the buffer size may be queued before write() waits.
 #pragma once
 
-#include <boost/intrusive/list_hook.hpp>
-
 #include <concepts>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -160,12 +159,23 @@ class input_stream {
 };
 
 namespace internal {
-// Streams whose flush waits for the end of the loop's turn.
-struct batch_flush_hook : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
-  virtual void poll_flush() noexcept = 0;
+// A stream whose flush waits for the end of the loop's turn stands in the shard's list of these.
+class batch_flush_hook {
+ public:
+  batch_flush_hook() noexcept = default;
+  batch_flush_hook(const batch_flush_hook&) = delete;
 
  protected:
-  ~batch_flush_hook() = default;
+  ~batch_flush_hook() { unlink(); }
+  bool is_linked() const noexcept { return _prev != nullptr; }
+  void link() noexcept;
+  void unlink() noexcept;
+  virtual void poll_flush() noexcept = 0;
+
+ private:
+  friend bool poll_batch_flushes() noexcept;
+  batch_flush_hook* _next = nullptr;
+  batch_flush_hook** _prev = nullptr;  // what points here; null when in no list
 };
 // The reactor calls this once a turn, before its back end submits. Returns whether there was any work.
 bool poll_batch_flushes() noexcept;
@@ -183,6 +193,8 @@ class output_stream final : private internal::batch_flush_hook {
  public:
   static constexpr size_t default_buffer_size = 8192;
   static constexpr size_t output_queue_factor = 8;
+  // Buffers up to this size are copied: cheaper than one more piece to hand to the host.
+  static constexpr size_t copy_max = 1024;
 
   output_stream() noexcept = default;
   explicit output_stream(data_sink sink, size_t buffer_size = default_buffer_size,
@@ -194,7 +206,16 @@ class output_stream final : private internal::batch_flush_hook {
 
   // The bytes are copied (before the call returns). The future resolves at once unless too much is queued: await it
   // before the next write.
-  future<> write(const char* data, size_t size) noexcept;
+  future<> write(const char* data, size_t size) noexcept {
+    if (size <= _buf.size() - _fill && !_ex) [[likely]] {
+      if (size != 0) {
+        std::memcpy(_buf.get_write() + _fill, data, size);
+        _fill += size;
+      }
+      return make_ready_future<>();
+    }
+    return write_slow(data, size);
+  }
   future<> write(std::string_view s) noexcept { return write(s.data(), s.size()); }
   // The buffer is taken over: copied when small, referenced when large.
   future<> write(temporary_buffer<char> buf) noexcept;
@@ -212,14 +233,17 @@ class output_stream final : private internal::batch_flush_hook {
 
  private:
   void poll_flush() noexcept override;
+  future<> write_slow(const char* data, size_t size) noexcept;
   void append_copy(const char* data, size_t size);
   void append_buffer(temporary_buffer<char> buf);
   void seal_fill();
-  future<> settle() noexcept;
-  future<> wait_below(size_t limit);
+  future<> after_append() noexcept;
+  future<> wait_for_put();
+  future<> settle();
+  future<> close_slow();
   void start_put() noexcept;
   void put_done(std::exception_ptr ex) noexcept;
-  void wake() noexcept;
+  void take_over(output_stream& o) noexcept;
 
   data_sink _sink;
   size_t _buffer_size = default_buffer_size;
@@ -232,6 +256,7 @@ class output_stream final : private internal::batch_flush_hook {
   bool _batch_flushes = false;
   bool _in_flight = false;    // a put is under way: no second one starts
   bool _flush_again = false;  // when it ends, put what has come meanwhile
+  bool _closed = false;
 };
 
 template <typename CharType>
