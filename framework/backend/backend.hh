@@ -41,7 +41,8 @@ struct pollable_fd_state {
 
     int fd;
     uint32_t events_armed = 0;  // EPOLLIN | EPOLLOUT that the host was asked for
-    uint32_t events_known = 0;  // those that it has reported since somebody last waited for them
+    uint32_t events_known = 0;  // those that it has reported since somebody last waited for them; EPOLLRDHUP, once
+                                // the peer has ended or failed, for good
     promise<> pollin;           // at most one waiter each
     promise<> pollout;
     bool waiting_in = false;

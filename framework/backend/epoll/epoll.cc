@@ -134,6 +134,9 @@ private:
         if (events & in_events) {
             s.events_known |= EPOLLIN;
         }
+        if (events & ~uint32_t(EPOLLIN | EPOLLOUT)) {
+            s.events_known |= EPOLLRDHUP; // stays: a short read does not mean that the next one would block
+        }
         if (events & out_events) {
             s.events_known |= EPOLLOUT;
         }
