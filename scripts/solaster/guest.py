@@ -147,9 +147,10 @@ class Guest:
                             "QEMU ended with status %d: %s" % (status, errors))
         value = (status - 1) // 2
         if value == qemu.STATUS_SIGNAL:
-            signals = re.findall(r"program ended by signal (\d+)", self.output)
-            if signals:
-                return 128 + int(signals[-1])
+            ended = re.findall(r"program ended (by signal|with status) (\d+)", self.output)
+            if ended:
+                kind, number = ended[-1]
+                return int(number) + (128 if kind == "by signal" else 0)
         return value
 
     def stop(self, timeout=10):

@@ -1,0 +1,61 @@
+"""Starts that cannot go well: one clear line, and a non-zero status."""
+import os
+import subprocess
+
+from solaster import qemu
+from solaster.guest import kernel_path
+from solaster.testing import guest_test
+
+
+def refused(ctx, wanted, append, files=(), memory="64M"):
+    """Boots the kernel by hand with this command line and these (name, bytes) files; the reason must be on the console."""
+    initrd = ctx.folder / "initrd.cpio"
+    if files:
+        initrd.write_bytes(archive(files))
+    vm = qemu.Machine(machine=ctx.machine, cpus=1, memory=memory, accel=qemu.choose_accel("auto"), nets=[], rng=False)
+    command = vm.command(kernel_path(ctx.out), str(initrd) if files else None, append, "stdio")
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
+    text = run.stdout.decode(errors="replace")
+    assert run.returncode not in (0, 1), (run.returncode, text)
+    lines = [line for line in text.splitlines() if "solaster: " in line]
+    assert any(wanted in line for line in lines), text
+
+
+def archive(files):
+    """A newc cpio of (name, content)."""
+    out = b""
+    for name, content in [*files, ("TRAILER!!!", None)]:
+        raw = name.encode() + b"\0"
+        fields = [0, 0o100755 if content is not None else 0, 0, 0, 1, 0, len(content or b""), 0, 0, 0, 0, len(raw), 0]
+        out += b"070701" + b"".join(b"%08x" % f for f in fields) + raw
+        out += b"\0" * (-len(out) % 4)
+        out += content or b""
+        out += b"\0" * (-len(out) % 4)
+    return out
+
+
+@guest_test(timeout=120)
+def test_what_is_missing_is_said(ctx):
+    good = (ctx.out / "tests/abi/hello").read_bytes()
+    refused(ctx, "no initrd", "-- /hello")
+    refused(ctx, "no program on the kernel's command line", "", [("hello", good)])
+    refused(ctx, "no program /hullo in the initrd", "-- /hullo", [("hello", good)])
+
+
+@guest_test(timeout=120)
+def test_what_is_not_a_program_is_said(ctx):
+    good = (ctx.out / "tests/abi/hello").read_bytes()
+    refused(ctx, "no ELF header", "-- /x", [("x", b"#!/bin/sh\necho this is a script, and long enough to hold an ELF header\n")])
+    refused(ctx, "too short", "-- /x", [("x", b"abc")])
+    refused(ctx, "damaged", "-- /x", [("x", good[:5000])])
+    refused(ctx, "linked dynamically", "-- /x", [("x", open(os.path.realpath("/bin/true"), "rb").read())])
+
+
+@guest_test(timeout=120)
+def test_a_damaged_initrd_is_said(ctx):
+    initrd = ctx.folder / "bad.cpio"
+    initrd.write_bytes(b"this is not an archive of any kind" * 100)
+    vm = qemu.Machine(machine=ctx.machine, cpus=1, memory="64M", accel=qemu.choose_accel("auto"), nets=[], rng=False)
+    run = subprocess.run(vm.command(kernel_path(ctx.out), str(initrd), "-- /x", "stdio"), stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
+    assert run.returncode not in (0, 1) and b"initrd is damaged" in run.stdout, run.stdout
