@@ -275,7 +275,9 @@ class Mode:
             bench = walk(base + "/bench", r"\.cc$")
             if bench:
                 name = {"memcached": "mcbench"}.get(app, app + "_bench")
-                self.program(name, self.objects(bench) + core + self.framework + self.net, LIBS)
+                parts = self.archive("lib%s_core.a" % name, self.objects(s for s in bench if s != base + "/bench/main.cc"))
+                self.cores += parts
+                self.program(name, self.objects([base + "/bench/main.cc"]) + parts + core + self.framework + self.net, LIBS)
 
     def add_demos(self):
         for src in flat("demos", r"\.cc$"):

@@ -63,6 +63,8 @@ class connected_socket {
                              output_stream_options options = {}) {
     return output_stream<char>(_impl->sink(), buffer_size, options);
   }
+  // Instead of output(), for who makes whole messages: no buffer in between.
+  data_sink sink() { return _impl->sink(); }
   void shutdown_input() { _impl->shutdown_input(); }
   void shutdown_output() { _impl->shutdown_output(); }
   void abort() noexcept { _impl->abort(); }

@@ -1,8 +1,0 @@
-// Between smp.cc and the interrupt entry.
-#pragma once
-
-namespace solaster::kernel {
-
-void answer_tlb_request();
-
-}  // namespace solaster::kernel
