@@ -40,7 +40,7 @@ fragment make_heap_fragment(memory& m, uint32_t length, uint32_t headroom) noexc
 
 fragment copy_to_heap(memory& m, const std::byte* p, uint32_t length) noexcept {
   fragment f = make_heap_fragment(m, length);
-  if (f) std::memcpy(f.data(), p, length);
+  if (f && length) std::memcpy(f.data(), p, length);
   return f;
 }
 
@@ -53,7 +53,7 @@ void copy_out(const packet& p, uint32_t offset, std::byte* to, uint32_t length) 
       continue;
     }
     const uint32_t n = std::min(f.size() - offset, length);
-    std::memcpy(to, f.data() + offset, n);
+    if (n) std::memcpy(to, f.data() + offset, n);
     to += n;
     offset = 0;
     length -= n;

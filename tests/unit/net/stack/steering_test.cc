@@ -69,7 +69,7 @@ struct classify : ::testing::Test {
 TEST_F(classify, flows_go_by_their_four_tuple) {
   const auto tuple = received(ip_of(2), 1234, ip_of(1), 80);
   for (uint32_t cut : {0, 1, 14, 20, 34, 36, 50}) {
-    const auto t = of(frame(ip(ip_of(2), ip_of(1), 6, tcp(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16))), cut);
+    const auto t = of(frame(ip(ip_of(2), ip_of(1), 6, tcp_segment(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16))), cut);
     EXPECT_EQ(t.kind, kind::flow);
     EXPECT_EQ(t.hash, s.toeplitz(tuple));
     EXPECT_EQ(t.shard, s.shard_of(t.hash));
@@ -78,7 +78,7 @@ TEST_F(classify, flows_go_by_their_four_tuple) {
 }
 
 TEST_F(classify, what_is_no_flow_goes_to_shard_zero) {
-  const bytes segment = tcp(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16);
+  const bytes segment = tcp_segment(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16);
   for (const bytes& f : {frame(arp(1, mac_of(2), ip_of(2), {}, ip_of(1)), 0x0806), frame(ip(ip_of(2), ip_of(1), 1, echo(8, 1, 1, {}))),
                          frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 0x2000})), frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 5})),
                          frame(ip(ip_of(2), ip_of(1), 6, bytes(3))), frame(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 67, ip_of(1), 68, {}))),
@@ -91,7 +91,7 @@ TEST_F(classify, what_is_no_flow_goes_to_shard_zero) {
 
 TEST_F(classify, the_devices_hash_is_used) {
   packet_ptr p = slab.make();
-  const bytes f = frame(ip(ip_of(2), ip_of(1), 6, tcp(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16)));
+  const bytes f = frame(ip(ip_of(2), ip_of(1), 6, tcp_segment(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16)));
   p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(f.data()), uint32_t(f.size())));
   p->offload.has_hash = true;
   p->offload.hash = 6;

@@ -31,7 +31,7 @@ bytes ip(ipv4_address from, ipv4_address to, uint8_t protocol, const bytes& payl
 bytes echo(uint8_t type, uint16_t id, uint16_t sequence, const bytes& payload);
 bytes icmp(uint8_t type, uint8_t code, uint32_t rest, const bytes& payload);
 bytes udp(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, const bytes& payload);
-bytes tcp(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack, uint8_t flags,
+bytes tcp_segment(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack, uint8_t flags,
           const bytes& payload = {});
 // Fixed part of a DHCP reply and its options.
 bytes dhcp_reply_bytes(uint32_t xid, mac_address client, ipv4_address yours, const bytes& options);
