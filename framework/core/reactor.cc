@@ -55,6 +55,8 @@ logger reactor_log("reactor");
 constexpr int64_t backend_poll_interval_ns = 50'000;
 // Signals that only the direct interface knows of are asked for once in so many turns.
 constexpr uint64_t signal_check_turns = 1024;
+// Tasks that run after the loop has stopped.
+constexpr int settle_tasks_max = 10'000;
 } // namespace
 
 struct reactor::signal_handler {
@@ -132,11 +134,21 @@ int reactor::run() {
             idle();
         }
     }
+    settle();
     if (_queues) {
         _queues->flush(); // the reply to whoever stopped us
     }
     internal::publish_reactor(_id, nullptr);
     return _exit_status;
+}
+
+// What became runnable in the last turn still runs, so that those who finished can clean up; what would go on for ever does not.
+void reactor::settle() noexcept {
+    task_queue& tasks = internal::hot.tasks;
+    for (int n = 0; n < settle_tasks_max && !tasks.empty(); ++n) {
+        tasks.pop_front()->run_and_dispose();
+    }
+    tasks.clear();
 }
 
 inline void reactor::update_now() noexcept {

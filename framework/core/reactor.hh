@@ -72,6 +72,7 @@ private:
     friend bool internal::preempt_slow_path() noexcept;
 
     void run_tasks() noexcept;
+    void settle() noexcept;
     bool poll_once();
     bool poll_backend();
     bool run_timers();

@@ -58,6 +58,9 @@ public:
         }
     }
 
+    // Forgets the tasks; they are not disposed of.
+    void clear() noexcept { _head = _last = nullptr; }
+
     // The queue must not be empty.
     task* pop_front() noexcept {
         task* t = _head;

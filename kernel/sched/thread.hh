@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "kernel/arch/x86_64/frame.hh"
+#include "kernel/arch/x86_64/xstate_private.hh"
 #include "kernel/lib/errno.hh"
 #include "kernel/lib/types.hh"
 #include "kernel/sched/clock.hh"
@@ -41,18 +42,21 @@ struct thread {
   std::atomic<u64> run_ns{0};  // CPU time (CLOCK_THREAD_CPUTIME_ID without the current slice: use cpu_time_ns)
   u64 affinity = ~u64{0};      // bit per CPU
   u32 cpu = 0;                 // where it runs or ran last
-  u32 interruptible_seen = 0;
 
   // private to sched/
   std::atomic<u32> token{0};
   std::atomic<bool> on_cpu{false};
   bool light_switch = false;   // switched out of a direct call: only callee-saved state matters
   bool is_idle = false;
-  bool in_fault_handler = false;
   std::atomic<u32> nofault{0};
+  bool moves = false;          // leaves this CPU at the switch, for one that its affinity allows
+  bool saved_elsewhere = false;  // the registers it left on another CPU are not what this CPU holds
   u64 slice_start_ns = 0;
+  u64 run_start_ns = 0;
   thread* next_ready = nullptr;
-  void* xstate = nullptr;
+  void* xstate = nullptr;        // 64-byte aligned save area; null: a kernel thread
+  light_xstate light;
+  bool saved_light = false;
   void* stack_mapping = nullptr;
   timer sleep_timer;
   std::atomic<u32> references{1};

@@ -17,6 +17,7 @@ enum class rank : u8 {
   signal = 15,
   futex = 20,
   wait_queue = 30,
+  thread_list = 35,
   scheduler = 40,
   timer = 50,
   heap = 60,

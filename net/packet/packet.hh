@@ -189,6 +189,7 @@ class packet_list {
   bool empty() const noexcept { return !_head; }
   size_t size() const noexcept { return _size; }
   packet* front() noexcept { return _head; }
+  const packet* front() const noexcept { return _head; }
   void push_back(packet_ptr p) noexcept {
     packet* raw = p.release();
     raw->next = nullptr;

@@ -1,0 +1,11 @@
+// Boot's part of the clock: calibration and the source of wall time.
+#pragma once
+
+namespace solaster::kernel {
+
+// Finds the TSC's and the local APIC timer's frequency in well under a millisecond, reads the wall clock.
+void clock_initialise();
+// Improves the frequency while the machine runs: three times in the first ten seconds, by timers.
+void clock_start_refining();
+
+}  // namespace solaster::kernel

@@ -1,0 +1,125 @@
+#include "kernel/boot/boot_info.hh"
+
+#include "kernel/boot/pvh.hh"
+#include "kernel/lib/memory.hh"
+#include "kernel/mm/frames.hh"
+
+namespace solaster::kernel {
+namespace {
+
+constexpr u32 magic = 0x336ec578;
+constexpr usize command_line_max = 4096;
+
+struct start_info {
+  u32 magic, version, flags, module_count;
+  u64 modules, command_line, rsdp, memory_map;
+  u32 memory_map_entries, reserved;
+};
+static_assert(sizeof(start_info) == 56);
+struct module_entry {
+  u64 address, size, command_line, reserved;
+};
+struct map_entry {
+  u64 address, size;
+  u32 type, reserved;
+};
+static_assert(sizeof(map_entry) == 24);
+
+boot_information info;
+loader_information loader;
+char command_line[command_line_max];
+
+// Length of the option word that starts at i (quotes may enclose spaces).
+usize word_end(std::string_view s, usize i) {
+  bool quoted = false;
+  for (; i < s.size(); i++) {
+    if (s[i] == '\\' && i + 1 < s.size()) {
+      i++;
+    } else if (s[i] == '"') {
+      quoted = !quoted;
+    } else if (s[i] == ' ' && !quoted) {
+      break;
+    }
+  }
+  return i;
+}
+
+usize skip_spaces(std::string_view s, usize i) {
+  while (i < s.size() && s[i] == ' ') i++;
+  return i;
+}
+
+// Where "--" stands as a word of its own; the size when it does not.
+usize find_separator(std::string_view s) {
+  for (usize i = skip_spaces(s, 0); i < s.size();) {
+    const usize end = word_end(s, i);
+    if (s.substr(i, end - i) == "--") return i;
+    i = skip_spaces(s, end);
+  }
+  return s.size();
+}
+
+}  // namespace
+
+bool read_start_info(u64 physical) {
+  start_info s;
+  memcpy(&s, mm::phys_to_virt(physical), sizeof s);
+  if (s.magic != magic || s.version < 1) return false;
+  for (u32 i = 0; i < s.memory_map_entries && loader.range_count < memory_ranges_max; i++) {
+    map_entry e;
+    memcpy(&e, mm::phys_to_virt(s.memory_map + i * sizeof e), sizeof e);
+    if (e.size == 0 || e.address + e.size < e.address) continue;
+    loader.ranges[loader.range_count++] = {e.address, e.address + e.size, e.type};
+    if (e.type == static_cast<u32>(memory_type::ram)) info.memory_bytes += e.size;
+  }
+  if (s.module_count > 0) {
+    module_entry m;
+    memcpy(&m, mm::phys_to_virt(s.modules), sizeof m);
+    loader.initrd_start = m.address;
+    loader.initrd_end = m.address + m.size;
+    info.initrd = {mm::phys_to_virt<const std::byte>(m.address), m.size};
+  }
+  loader.rsdp = s.rsdp;
+  usize n = 0;
+  if (s.command_line) {
+    const char* text = mm::phys_to_virt<const char>(s.command_line);
+    while (n + 1 < command_line_max && text[n]) {
+      command_line[n] = text[n];
+      n++;
+    }
+  }
+  info.command_line = {command_line, n};
+  const usize at = find_separator(info.command_line);
+  if (at < n) info.program_line = info.command_line.substr(skip_spaces(info.command_line, at + 2));
+  return true;
+}
+
+const loader_information& loader_info() { return loader; }
+const boot_information& boot_info() { return info; }
+void set_machine(const char* name) { info.machine = name; }
+
+std::string_view find_option(std::string_view name, usize index) {
+  std::string_view s = info.command_line.substr(0, find_separator(info.command_line));
+  for (usize i = skip_spaces(s, 0); i < s.size();) {
+    const usize end = word_end(s, i);
+    std::string_view word = s.substr(i, end - i);
+    if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=') {
+      if (index-- == 0) return word.substr(name.size() + 1);
+    }
+    i = skip_spaces(s, end);
+  }
+  return {};
+}
+
+u64 option_number(std::string_view name, u64 otherwise) {
+  std::string_view v = find_option(name);
+  if (v.empty()) return otherwise;
+  u64 n = 0;
+  for (char c : v) {
+    if (c < '0' || c > '9' || n > (~u64{0} - 9) / 10) return otherwise;
+    n = n * 10 + static_cast<u64>(c - '0');
+  }
+  return n;
+}
+
+}  // namespace solaster::kernel

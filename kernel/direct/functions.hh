@@ -1,0 +1,23 @@
+// The functions of the table, by family. Private to direct/; documented in solaster/direct.h.
+#pragma once
+
+#include "kernel/include/solaster/direct.h"
+#include "kernel/lib/types.hh"
+
+namespace solaster::kernel::direct {
+
+int shard_bind(u32 shard, u32 cpu);
+int wait(u64 deadline);
+int wake(u32 shard);
+int signals_claim(u64 mask, u32 shard);
+u64 signals_take();
+
+int nic_count();
+int nic_claim(u32 index, solaster_nic* out);
+int nic_bind_vector(u32 index, u32 vector, u32 shard);
+int nic_release(u32 index);
+
+int shard_memory(u64 bytes, void** base, solaster_memory_piece* pieces, u32* count);
+u64 memory_available();
+
+}  // namespace solaster::kernel::direct

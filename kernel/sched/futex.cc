@@ -1,0 +1,183 @@
+#include "kernel/sched/futex.hh"
+
+#include "kernel/lib/panic.hh"
+#include "kernel/mm/address_space.hh"
+#include "kernel/mm/user_access.hh"
+#include "kernel/sched/thread.hh"
+#include "kernel/sync/spinlock.hh"
+
+namespace solaster::kernel::futex {
+namespace {
+
+constexpr usize bucket_count = 256;
+
+struct sleeper {
+  sleeper* next = nullptr;
+  sleeper* previous = nullptr;
+  thread* who = nullptr;
+  uptr address = 0;
+  u32 bitset = 0;
+  std::atomic<bool> woken{false};
+};
+
+struct bucket {
+  spinlock lock{rank::futex};
+  sleeper* first = nullptr;
+  sleeper* last = nullptr;
+
+  void push(sleeper& s) {
+    s.next = nullptr;
+    s.previous = last;
+    (last ? last->next : first) = &s;
+    last = &s;
+  }
+  void take(sleeper& s) {
+    (s.previous ? s.previous->next : first) = s.next;
+    (s.next ? s.next->previous : last) = s.previous;
+  }
+};
+bucket buckets[bucket_count];
+
+bucket& bucket_of(uptr address) { return buckets[(address >> 2) * 0x9e3779b97f4a7c15ull >> 56]; }
+
+// Reads the word with its page made present first; the bucket's lock is taken for each try.
+template <typename Locked>
+status with_word(u32* address, Locked locked) {
+  const uptr a = reinterpret_cast<uptr>(address);
+  if (a & 3) return errc::inval;
+  constexpr int tries = 16;  // a page that another thread unmaps again and again is not worth more
+  for (int i = 0; i < tries; i++) {
+    if (!mm::fault_in(a, sizeof(u32), false)) return errc::fault;
+    bool again = false;
+    status s = locked(again);
+    if (!again) return s;
+  }
+  return errc::fault;
+}
+
+// The bucket a sleeper is in may change by requeue: lock, look, try again.
+bucket& lock_bucket(sleeper& s) {
+  for (;;) {
+    const uptr a = __atomic_load_n(&s.address, __ATOMIC_ACQUIRE);
+    bucket& b = bucket_of(a);
+    b.lock.lock();
+    if (s.address == a) return b;
+    b.lock.unlock();
+  }
+}
+
+usize wake_locked(bucket& b, uptr address, usize count, u32 bitset) {
+  usize n = 0;
+  for (sleeper* s = b.first; s && n < count;) {
+    sleeper* next = s->next;
+    if (s->address == address && (s->bitset & bitset)) {
+      b.take(*s);
+      s->woken.store(true, std::memory_order_release);
+      sched::unpark(s->who);  // it takes the bucket's lock before it goes, so it is still there
+      n++;
+    }
+    s = next;
+  }
+  return n;
+}
+
+}  // namespace
+
+status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
+  if (bitset == 0) return errc::inval;
+  sleeper me;
+  me.who = current();
+  me.address = reinterpret_cast<uptr>(address);
+  me.bitset = bitset;
+  status queued = with_word(address, [&](bool& again) -> status {
+    bucket& b = bucket_of(me.address);
+    lock_guard g(b.lock);
+    u32 value;
+    if (!mm::read_u32_nofault(value, address)) {
+      again = true;
+      return {};
+    }
+    if (value != expected) return errc::again;
+    b.push(me);
+    return {};
+  });
+  if (!queued) return queued;
+
+  status result = {};
+  while (!me.woken.load(std::memory_order_acquire)) {
+    if (sched::is_interrupted()) {
+      result = errc::intr;
+      break;
+    }
+    if (sched::park(deadline) == sched::park_result::timed_out) {
+      result = errc::timedout;
+      break;
+    }
+  }
+  const u64 flags = save_flags_and_disable();
+  bucket& b = lock_bucket(me);
+  if (me.woken.load(std::memory_order_relaxed)) {
+    result = {};  // woken after all: the wake counts
+  } else {
+    b.take(me);
+  }
+  b.lock.unlock();
+  restore_flags(flags);
+  return result;
+}
+
+usize wake(u32* address, usize count, u32 bitset) {
+  const uptr a = reinterpret_cast<uptr>(address);
+  bucket& b = bucket_of(a);
+  lock_guard g(b.lock);
+  return wake_locked(b, a, count, bitset);
+}
+
+result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count, const u32* expected) {
+  const uptr a = reinterpret_cast<uptr>(from), target = reinterpret_cast<uptr>(to);
+  if (target & 3) return errc::inval;
+  usize n = 0;
+  status s = with_word(from, [&](bool& again) -> status {
+    bucket& b1 = bucket_of(a);
+    bucket& b2 = bucket_of(target);
+    // Two locks of one rank: the second by try, and from the start when it is taken.
+    u64 flags = save_flags_and_disable();
+    b1.lock.lock();
+    while (&b1 != &b2 && !b2.lock.try_lock()) {
+      b1.lock.unlock();
+      restore_flags(flags);
+      cpu_relax();
+      flags = save_flags_and_disable();
+      b1.lock.lock();
+    }
+    status r = {};
+    u32 value = 0;
+    if (expected && !mm::read_u32_nofault(value, from)) {
+      again = true;
+    } else if (expected && value != *expected) {
+      r = errc::again;
+    } else {
+      n = wake_locked(b1, a, wake_count, match_any);
+      usize moved = 0;
+      for (sleeper* w = b1.first; w && moved < requeue_count;) {
+        sleeper* next = w->next;
+        if (w->address == a && a != target) {
+          b1.take(*w);
+          __atomic_store_n(&w->address, target, __ATOMIC_RELEASE);
+          b2.push(*w);
+          moved++;
+        }
+        w = next;
+      }
+      n += moved;
+    }
+    if (&b1 != &b2) b2.lock.unlock();
+    b1.lock.unlock();
+    restore_flags(flags);
+    return r;
+  });
+  if (!s) return s.error();
+  return n;
+}
+
+}  // namespace solaster::kernel::futex

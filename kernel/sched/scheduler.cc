@@ -1,0 +1,424 @@
+// Who runs where: a first-in first-out queue for each CPU, a slice only while somebody waits, idle CPUs steal.
+
+#include "kernel/sched/scheduler.hh"
+
+#include "kernel/arch/x86_64/interrupts.hh"
+#include "kernel/arch/x86_64/smp.hh"
+#include "kernel/arch/x86_64/traps.hh"
+#include "kernel/arch/x86_64/xstate.hh"
+#include "kernel/lib/memory.hh"
+#include "kernel/lib/panic.hh"
+#include "kernel/sched/run_queue.hh"
+
+namespace solaster::kernel {
+
+thread* current() { return SOLASTER_GS_READ(thread*, 8); }
+
+namespace sched {
+namespace {
+
+constexpr u32 msr_fs_base = 0xc0000100;
+enum : u32 { token_none = 0, token_set = 1, token_parked = 2 };
+
+run_queue queues[cpus_max];
+u64 slice_ends[cpus_max];
+thread* switched_from[cpus_max];
+unsigned cpus = 1;
+std::atomic<unsigned> online{1};
+
+bool is_idle_cpu(unsigned cpu) {
+  per_cpu& c = cpu_data(cpu);
+  return c.is_online.load(std::memory_order_acquire) && c.current == c.idle && queues[cpu].count.load(std::memory_order_relaxed) == 0;
+}
+
+bool may_run_on(const thread* t, unsigned cpu) { return t->affinity >> cpu & 1; }
+
+// The CPU a ready thread goes to: its last one if that is free or nobody else is, else a free one.
+unsigned choose_cpu(const thread* t) {
+  const unsigned home = t->cpu;
+  // Still on its stack there, on the way out: only that CPU can take it.
+  if (t->on_cpu.load(std::memory_order_acquire)) return home;
+  if (may_run_on(t, home) && is_idle_cpu(home)) return home;
+  unsigned best = cpus_max;
+  u32 best_count = ~0u;
+  for (unsigned i = 0; i < cpus; i++) {
+    if (!may_run_on(t, i) || !cpu_data(i).is_online.load(std::memory_order_acquire)) continue;
+    if (is_idle_cpu(i)) return i;
+    u32 n = queues[i].count.load(std::memory_order_relaxed) * 2 + (i != home);
+    if (n < best_count) best_count = n, best = i;
+  }
+  if (best != cpus_max) return best;
+  // Bound to CPUs that are not there yet: wait for the first of them.
+  for (unsigned i = 0; i < cpus; i++) {
+    if (may_run_on(t, i)) return i;
+  }
+  return home;
+}
+
+// The CPU has more to do than it runs: make sure its slice ends.
+void press(unsigned cpu) {
+  const unsigned me = this_cpu_number();
+  per_cpu& c = cpu_data(cpu);
+  if (cpu != me) {
+    if (c.is_online.load(std::memory_order_acquire)) send_reschedule(cpu);
+    return;
+  }
+  if (c.current == c.idle) {
+    set_need_resched();
+    return;
+  }
+  const u64 now = now_ns();
+  const u64 end = c.current->slice_start_ns + granularity_ns;
+  if (now >= end) {
+    set_need_resched();
+  } else if (slice_ends[me] > end) {
+    slice_ends[me] = end;
+    rearm_local_timer();
+  }
+}
+
+thread* take_first(unsigned cpu) {
+  run_queue& q = queues[cpu];
+  thread* t = q.first;
+  if (t) q.take(nullptr, t);
+  return t;
+}
+
+thread* steal() {
+  const unsigned me = this_cpu_number();
+  for (unsigned i = 1; i < cpus; i++) {
+    unsigned victim = (me + i) % cpus;
+    run_queue& q = queues[victim];
+    if (q.count.load(std::memory_order_relaxed) == 0) continue;
+    lock_guard g(q.lock);
+    thread* previous = nullptr;
+    for (thread* t = q.first; t; previous = t, t = t->next_ready) {
+      if (t->on_cpu.load(std::memory_order_acquire) || !may_run_on(t, me)) continue;
+      q.take(previous, t);
+      return t;
+    }
+  }
+  return nullptr;
+}
+
+void save_extended(thread* t) {
+  if (!t->xstate) return;
+  t->saved_light = t->light_switch;
+  if (t->light_switch) {
+    xstate_save_light(t->light);
+    this_cpu_data()->xstate_owner = nullptr;
+  } else {
+    xstate_save(t->xstate);
+    this_cpu_data()->xstate_owner = t;
+  }
+}
+
+void load_extended(thread* t, bool migrated) {
+  if (!t->xstate) return;
+  per_cpu* c = this_cpu_data();
+  if (t->saved_light) {
+    xstate_load_light(t->light);
+    c->xstate_owner = nullptr;
+  } else if (c->xstate_owner != t || migrated) {
+    xstate_load(t->xstate);
+    c->xstate_owner = t;
+  }
+  if (c->fs_base != t->fs_base) {
+    write_msr(msr_fs_base, t->fs_base);
+    c->fs_base = t->fs_base;
+  }
+}
+
+// Runs on the new thread's stack right after the switch, interrupts off.
+void finish_switch() {
+  per_cpu* c = this_cpu_data();
+  thread* before = switched_from[c->number];
+  switched_from[c->number] = nullptr;
+  const thread_state s = before->state.load(std::memory_order_relaxed);
+  const bool moves = before->moves;
+  before->moves = false;
+  before->on_cpu.store(false, std::memory_order_release);
+  if (s == thread_state::dead) {
+    drop(before);
+  } else if (moves) {
+    make_ready(before);
+  }
+}
+
+void switch_to(thread* next) {
+  per_cpu* c = this_cpu_data();
+  thread* me = c->current;
+  const u64 now = now_ns();
+  me->run_ns.store(me->run_ns.load(std::memory_order_relaxed) + (now - me->run_start_ns), std::memory_order_relaxed);
+  if (me->is_idle) c->statistics.idle_ns += now - me->run_start_ns;
+  next->run_start_ns = now;
+  next->slice_start_ns = now;
+  c->statistics.context_switches++;
+  next->context_switches++;
+  save_extended(me);
+  const bool migrated = next->cpu != c->number;
+  if (migrated) next->saved_elsewhere = true;
+  next->cpu = c->number;
+  next->on_cpu.store(true, std::memory_order_relaxed);
+  c->current = next;
+  switched_from[c->number] = me;
+  switch_stacks(&me->saved_rsp, next->saved_rsp);
+  finish_switch();
+  load_extended(me, me->saved_elsewhere);
+  me->saved_elsewhere = false;
+}
+
+// Interrupts off. The current thread's state says whether it stays ready.
+void schedule() {
+  per_cpu* c = this_cpu_data();
+  KCHECK(c->locks_held == 0);
+  thread* me = c->current;
+  run_queue& q = queues[c->number];
+  asm volatile("movl $0, %%gs:24" ::: "memory");
+  thread* next;
+  {
+    lock_guard g(q.lock);
+    if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::running) {
+      if (may_run_on(me, c->number)) {
+        me->state.store(thread_state::ready, std::memory_order_relaxed);
+        q.push(me);
+      } else {
+        me->state.store(thread_state::ready, std::memory_order_relaxed);
+        me->moves = true;
+      }
+    }
+    next = take_first(c->number);
+  }
+  while (next && next != me && !may_run_on(next, c->number) && !next->on_cpu.load(std::memory_order_acquire)) {
+    make_ready(next);  // its affinity changed while it waited here
+    lock_guard g(q.lock);
+    next = take_first(c->number);
+  }
+  if (!next) next = steal();
+  if (!next) next = me->is_idle ? me : c->idle;
+  next->state.store(thread_state::running, std::memory_order_relaxed);
+  // A slice only if somebody waits.
+  slice_ends[c->number] = !next->is_idle && q.count.load(std::memory_order_relaxed) ? now_ns() + slice_ns : never;
+  if (next != me) {
+    switch_to(next);
+  } else if (slice_ends[c->number] != never) {
+    me->slice_start_ns = now_ns();
+  }
+  rearm_local_timer();
+}
+
+void on_sleep_timer(timer* t) {
+  auto* sleeper = reinterpret_cast<thread*>(reinterpret_cast<char*>(t) - offsetof(thread, sleep_timer));
+  u32 expected = token_parked;
+  if (sleeper->token.compare_exchange_strong(expected, token_none)) make_ready(sleeper);
+}
+
+}  // namespace
+
+run_queue& queue_of(unsigned cpu) { return queues[cpu]; }
+u64& slice_end() { return slice_ends[this_cpu_number()]; }
+
+void make_ready(thread* t) {
+  const u64 flags = save_flags_and_disable();
+  const unsigned cpu = choose_cpu(t);
+  run_queue& q = queues[cpu];
+  q.lock.lock();
+  t->state.store(thread_state::ready, std::memory_order_relaxed);
+  q.push(t);
+  q.lock.unlock();
+  press(cpu);
+  restore_flags(flags);
+}
+
+void reschedule() {
+  const u64 flags = save_flags_and_disable();
+  schedule();
+  restore_flags(flags);
+}
+
+void yield() { reschedule(); }
+
+park_result park(u64 deadline) {
+  thread* me = current();
+  const u64 flags = save_flags_and_disable();
+  KCHECK(flags & rflags_if);
+  u32 seen = token_set;
+  if (me->token.compare_exchange_strong(seen, token_none)) {
+    restore_flags(flags);
+    return park_result::woken;
+  }
+  if (deadline != never) {
+    if (now_ns() >= deadline) {
+      restore_flags(flags);
+      return park_result::timed_out;
+    }
+    me->sleep_timer.fire = on_sleep_timer;
+    arm(me->sleep_timer, deadline);
+  }
+  me->state.store(thread_state::parked, std::memory_order_relaxed);
+  seen = token_none;
+  if (me->token.compare_exchange_strong(seen, token_parked)) {
+    schedule();
+  } else {
+    me->state.store(thread_state::running, std::memory_order_relaxed);
+  }
+  if (deadline != never) cancel(me->sleep_timer);
+  seen = token_set;
+  const bool woken = me->token.compare_exchange_strong(seen, token_none);
+  restore_flags(flags);
+  return woken ? park_result::woken : park_result::timed_out;
+}
+
+void unpark(thread* t) {
+  if (t->token.exchange(token_set) == token_parked) make_ready(t);
+}
+
+void sleep_until(u64 deadline) {
+  while (now_ns() < deadline) park(deadline);
+}
+
+bool is_interrupted() { return current()->work_pending.load(std::memory_order_acquire) != 0; }
+
+void on_timer_interrupt() {
+  const u64 now = now_ns();
+  run_timers(now);
+  const unsigned me = this_cpu_number();
+  if (now >= slice_ends[me]) {
+    slice_ends[me] = never;
+    if (queues[me].count.load(std::memory_order_relaxed)) {
+      set_need_resched();
+      for (unsigned i = 0; i < cpus; i++) {  // one that idles may take what waits here
+        if (i != me && is_idle_cpu(i)) {
+          send_reschedule(i);
+          break;
+        }
+      }
+    }
+  }
+  rearm_local_timer();
+}
+
+extern "C" [[noreturn]] void thread_first() {
+  finish_switch();
+  thread* me = current();
+  load_extended(me, true);
+  me->saved_elsewhere = false;
+  rearm_local_timer();
+  if (me->entry) {
+    enable_interrupts();
+    me->entry(me->argument);
+    exit_current();
+  }
+  auto* frame = reinterpret_cast<trap_frame*>(me->kernel_stack_top - sizeof(trap_frame));
+  return_work(frame);
+  return_to_frame(frame);
+}
+
+void exit_current_switch() {
+  disable_interrupts();
+  thread* me = current();
+  me->state.store(thread_state::dead, std::memory_order_relaxed);
+  per_cpu* c = this_cpu_data();
+  if (c->xstate_owner == me) c->xstate_owner = nullptr;
+  schedule();
+  panic("a dead thread runs");
+}
+
+void adopt_idle(unsigned cpu, u64 stack_top) {
+  per_cpu& c = cpu_data(cpu);
+  auto* t = static_cast<thread*>(kzalloc(sizeof(thread)));
+  KCHECK(t);
+  new (t) thread;
+  format_to(t->name, sizeof t->name - 1, "idle/{}", cpu);
+  t->kernel_stack_top = stack_top;
+  t->depth = 1;
+  t->is_idle = true;
+  t->cpu = cpu;
+  t->affinity = u64{1} << cpu;
+  t->state = thread_state::running;
+  t->on_cpu = true;
+  slice_ends[cpu] = never;
+  c.idle = t;
+  c.current = t;
+}
+
+void idle_loop() {
+  per_cpu* c = this_cpu_data();
+  for (;;) {
+    disable_interrupts();
+    if (need_resched() || queues[c->number].count.load(std::memory_order_relaxed)) {
+      schedule();
+      enable_interrupts();
+      continue;
+    }
+    if (thread* t = steal()) {
+      t->state.store(thread_state::running, std::memory_order_relaxed);
+      slice_ends[c->number] = never;
+      switch_to(t);
+      enable_interrupts();
+      continue;
+    }
+    enter_lazy_tlb();
+    asm volatile("sti; hlt; cli" ::: "memory");
+    leave_lazy_tlb();
+    enable_interrupts();
+  }
+}
+
+status set_affinity(thread* t, u64 mask) {
+  const u64 all = cpus == 64 ? ~u64{0} : (u64{1} << cpus) - 1;
+  if (!(mask & all)) return errc::inval;
+  t->affinity = mask & all;
+  if (t == current()) {
+    if (!may_run_on(t, this_cpu_number())) reschedule();
+  } else if (t->on_cpu.load(std::memory_order_acquire)) {
+    send_reschedule(t->cpu);
+  }
+  return {};
+}
+
+unsigned cpu_count() { return cpus; }
+unsigned online_count() { return online.load(std::memory_order_relaxed); }
+unsigned this_cpu() { return this_cpu_number(); }
+void set_cpu_count(unsigned n) { cpus = n; }
+void set_online(unsigned cpu) {
+  cpu_data(cpu).is_online.store(true, std::memory_order_release);
+  if (cpu) online.fetch_add(1, std::memory_order_relaxed);
+}
+
+void set_fs_base(u64 base) {
+  const u64 flags = save_flags_and_disable();
+  current()->fs_base = base;
+  write_msr(msr_fs_base, base);
+  this_cpu_data()->fs_base = base;
+  restore_flags(flags);
+}
+
+u64 cpu_time_ns(thread* t) {
+  u64 ns = t->run_ns.load(std::memory_order_relaxed);
+  if (t == current()) ns += now_ns() - t->run_start_ns;
+  return ns;
+}
+
+u64 context_switch_count() {
+  u64 n = 0;
+  for (unsigned i = 0; i < cpus; i++) n += statistics_of(i).context_switches;
+  return n;
+}
+u64 interrupt_count() {
+  u64 n = 0;
+  for (unsigned i = 0; i < cpus; i++) {
+    const cpu_statistics& s = statistics_of(i);
+    n += s.interrupts + s.timer_interrupts + s.ipis;
+  }
+  return n;
+}
+u64 idle_ns(unsigned cpu) {
+  const per_cpu& c = cpu_data(cpu);
+  u64 ns = c.statistics.idle_ns;
+  if (c.current && c.current == c.idle) ns += now_ns() - c.idle->run_start_ns;
+  return ns;
+}
+
+}  // namespace sched
+}  // namespace solaster::kernel
