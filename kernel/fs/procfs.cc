@@ -102,7 +102,7 @@ void put_stat_line(text& out, u64 argument) {
   out.dec(mm::resident_bytes() / page_size) << " 18446744073709551615 1 1 ";
   out.dec(p().stack_high);
   out << " 0 0 0 0 0 0 0 0 0 17 ";
-  out.dec(f.cpu) << " 0 0 0 0 0 0 0 ";
+  out.dec(f.cpu) << " 0 0 0 0 0 0 0 0 ";
   out.dec(p().arguments_start) << ' ';
   out.dec(p().arguments_end) << ' ';
   out.dec(p().environment_start) << ' ';

@@ -1,5 +1,7 @@
 // How a program ends that did something it must not: the reason in one line, a backtrace, and the machine off.
 
+#include <utility>
+
 #include "kernel/lib/print.hh"
 #include "kernel/lib/symbols.hh"
 #include "kernel/mm/address_space.hh"
@@ -12,6 +14,8 @@ namespace solaster::kernel::task {
 namespace {
 
 constexpr usize frames_max = 24;
+// How much of the stack is looked through where there is no chain of frames.
+constexpr u64 searched_bytes = 2048;
 // An access below here is through a null pointer with an offset (a field, an index).
 constexpr uptr null_zone = mm::program_base;
 // How far from the stack pointer an access of a stack that is full can be.
@@ -21,25 +25,43 @@ constexpr const char* names[] = {"?",    "HUP",  "INT",  "QUIT", "ILL",  "TRAP",
                                  "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN",
                                  "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",  "PWR",  "SYS"};
 
-struct walk_state {
-  usize index = 0;
-};
-
-void print_frame(walk_state& w, u64 address, bool is_return) {
-  // A return address may be the first byte of the next function: look up the call.
-  u64 looked_up = is_return ? address - 1 : address;
-  if (is_kernel_text(address)) {
-    auto s = find_symbol(looked_up);
-    log::write(log::level::fatal, "  #{} {:016x} {}+{:x} (kernel)", w.index++, address, s.name.empty() ? "?" : s.name, s.offset);
-    return;
+// Prints frames; a run of the same address (recursion) becomes one line.
+class frame_printer {
+ public:
+  void add(u64 address, bool is_return) {
+    if (address == _last) {
+      _repeats++;
+      return;
+    }
+    end_run();
+    _last = address;
+    print(address, is_return);
   }
-  auto s = find_program_symbol(looked_up);
-  u64 offset = s.offset + (is_return ? 1 : 0);
-  if (s.name.empty())
-    log::write(log::level::fatal, "  #{} {:016x} ?", w.index++, address);
-  else
-    log::write(log::level::fatal, "  #{} {:016x} {}+0x{:x}", w.index++, address, s.name, offset);
-}
+  void end_run() {
+    if (_repeats) log::write(log::level::fatal, "  ... the same {} more times", _repeats);
+    _index += _repeats;
+    _repeats = 0;
+  }
+  usize index() const { return _index + _repeats; }
+
+ private:
+  void print(u64 address, bool is_return) {
+    // A return address may be the first byte of the next function: look up the call.
+    u64 looked_up = is_return ? address - 1 : address;
+    bool in_kernel = is_kernel_text(address);
+    auto k = in_kernel ? find_symbol(looked_up) : symbol{};
+    auto p = in_kernel ? program_symbol{} : find_program_symbol(looked_up);
+    auto name = in_kernel ? k.name : p.name;
+    u64 offset = (in_kernel ? k.offset : p.offset) + (is_return ? 1 : 0);
+    if (name.empty())
+      log::write(log::level::fatal, "  #{} {:016x}", _index++, address);
+    else
+      log::write(log::level::fatal, "  #{} {:016x} {}+0x{:x}{}", _index++, address, name, offset, in_kernel ? " (kernel)" : "");
+  }
+
+  u64 _last = ~u64{0};
+  usize _index = 0, _repeats = 0;
+};
 
 bool is_program_code(u64 address) {
   mm::area_info area;
@@ -47,16 +69,57 @@ bool is_program_code(u64 address) {
          (area.prot & mm::prot_exec);
 }
 
+// Whether a call instruction ends at `address`: call rel32, or call through a register or memory in its usual lengths.
+bool follows_call(u64 address) {
+  u8 before[7];
+  if (!is_program_code(address - sizeof before) || !is_program_code(address) ||
+      !mm::copy_in(before, reinterpret_cast<const void*>(address - sizeof before), sizeof before))
+    return false;
+  auto indirect = [&](usize length) { return before[7 - length] == 0xff && (before[8 - length] >> 3 & 7) == 2; };
+  return before[2] == 0xe8 || indirect(2) || indirect(3) || indirect(6) || (indirect(7) && before[1] >> 6 == 2);
+}
+
+void follow_frames(frame_printer& out, u64 rip, u64 rbp) {
+  struct context {
+    frame_printer* out;
+    u64 rip;  // the walk may start with it; it has been printed
+  } c{&out, rip};
+  walk_frames(
+      rip, rbp, frames_max,
+      [](void* p, u64 address) {
+        auto* c = static_cast<context*>(p);
+        if (address != std::exchange(c->rip, 0) && (is_kernel_text(address) || is_program_code(address))) c->out->add(address, true);
+      },
+      &c);
+}
+
+// Where the chain of frame pointers is broken (glibc's functions keep none): return addresses are looked for on the stack,
+// until one has a saved frame pointer below it; from there the chain is followed.
+void search_stack(frame_printer& out, u64 rsp) {
+  u64 below = 0;
+  for (u64 at = rsp & ~u64{7}; at < rsp + searched_bytes; at += 8) {
+    u64 word;
+    if (!mm::get(word, reinterpret_cast<const u64*>(at))) return;
+    if (follows_call(word)) {
+      out.add(word, true);
+      if (below > at && below < at + main_stack_bytes && below % 8 == 0) return follow_frames(out, word, below);
+    }
+    below = word;
+  }
+}
+
 void print_backtrace(const trap_frame* frame) {
-  walk_state w;
-  print_frame(w, frame->rip, false);
+  frame_printer out;
+  out.add(frame->rip, false);
   // A jump through a bad pointer: the caller is what the call left on the stack.
   u64 word;
-  if (!is_program_code(frame->rip) && mm::get(word, reinterpret_cast<const u64*>(frame->rsp)) && is_program_code(word))
-    print_frame(w, word, true);
-  walk_frames(
-      frame->rip, frame->rbp, frames_max,
-      [](void* context, u64 address) { print_frame(*static_cast<walk_state*>(context), address, true); }, &w);
+  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) && mm::get(word, reinterpret_cast<const u64*>(frame->rsp)) &&
+      is_program_code(word))
+    out.add(word, true);
+  bool has_chain = frame->rbp >= frame->rsp && frame->rbp - frame->rsp < main_stack_bytes;
+  if (has_chain) follow_frames(out, frame->rip, frame->rbp);
+  if (out.index() < 2) search_stack(out, frame->rsp);
+  out.end_run();
 }
 
 // Whether the access hit the guard below a stack: close to the stack pointer, and nothing may be there.

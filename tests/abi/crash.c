@@ -33,7 +33,11 @@ static void overflow_in_thread(void) {
   pthread_create(&t, NULL, overflow_here, NULL);
   pthread_join(t, NULL);
 }
-static void call_null(void) { ((void (*)(void))(uintptr_t)0)(); }
+static void (*volatile no_function)(void);
+NOINLINE static void call_null(void) {
+  no_function();
+  __asm__ volatile("");
+}
 static void write_code(void) { *(volatile char*)(uintptr_t)call_null = 1; }
 static void run_data(void) {
   static char data[64] = {(char)0xc3};

@@ -145,6 +145,7 @@ static void sparse(void) {
   size_t length = (size_t)1 << 36;  // far more than there is
   char* p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   printf("64 GiB reserved: %s\n", map_error(p));
+  if (p == MAP_FAILED) return;
   for (size_t at = 0; at < length; at += length / 16) p[at] = 5;
   int sum = 0;
   for (size_t at = 0; at < length; at += length / 16) sum += p[at];
