@@ -69,7 +69,7 @@ result<uptr> map(const map_request& r) {
   if (r.length > program_end) return errc::nomem;
   const u64 length = align_up(r.length, page_size);
   // Overcommit is fine, the hopeless is not (Linux's heuristic mode).
-  if (r.kind == backing::anonymous && (r.prot & prot_write) && length > total_bytes()) return errc::nomem;
+  if (r.kind == backing::anonymous && (r.prot & prot_write) && !r.no_reserve && length > total_bytes()) return errc::nomem;
   mutex_guard g(space().lock);
   result<uptr> place = choose_place(r, length);
   if (!place) return place;

@@ -36,6 +36,7 @@ struct map_request {
   bool populate = false;    // all pages now
   bool grows_down = false;  // marked [stack]; not grown, the area is what it is
   bool uncached = false;    // physical only
+  bool no_reserve = false;  // more than there is RAM is fine (MAP_NORESERVE)
   bool below_4g = false;    // MAP_32BIT: below 2 GiB
   const std::byte* bytes = nullptr;  // bytes: content of offset 0 of the area
   u64 bytes_length = 0;              // bytes: valid bytes from there

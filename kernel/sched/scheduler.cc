@@ -270,7 +270,12 @@ park_result park(u64 deadline) {
 }
 
 void unpark(thread* t) {
-  if (t->token.exchange(token_set) == token_parked) make_ready(t);
+  if (t->token.exchange(token_set) == token_parked) {
+    make_ready(t);
+  } else if (t->work_pending.load(std::memory_order_acquire) && t != current() && t->on_cpu.load(std::memory_order_acquire)) {
+    // It runs in the program on another CPU: an interrupt brings it here to see its signal.
+    send_reschedule(t->cpu);
+  }
 }
 
 void sleep_until(u64 deadline) {

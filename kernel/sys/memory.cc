@@ -80,6 +80,7 @@ answer sys_mmap(call& c) {
   r.fixed = fixed;
   r.no_replace = flags & abi::map_fixed_noreplace;
   r.populate = flags & (abi::map_populate | abi::map_locked);
+  r.no_reserve = flags & abi::map_noreserve;
   r.below_4g = flags & 0x40;
   if (fixed && r.address < mm::program_base) return errc::perm;  // below vm.mmap_min_addr
   if (!fixed && r.address < mm::program_base) r.address = 0;
