@@ -68,7 +68,7 @@ ref<node> make_generated(generator g, u64 argument, uint32_t permissions) {
 ref<node> make_generated_link(generator g, u64 argument) { return make_ref<generated_link>(g, argument); }
 
 void must_add(node& parent, std::string_view name, ref<node> child) {
-  if (!child || !parent.add_child(name, child)) refuse("cannot make the file {} of /proc or /sys", name);
+  if (!child || !parent.add_child(name, child)) refuse("cannot make {} of /proc or /sys: out of memory, or the initrd has a file of that name", name);
 }
 
 ref<node> must_make_directory(node& parent, std::string_view name) {

@@ -67,11 +67,11 @@ int main(void) {
   check("node0 has CPUs", slurp("/sys/devices/system/node/node0/cpulist")[0] == '0');
 
   check("cmdline", strstr(slurp("/proc/self/cmdline"), "proc") != NULL);
-  check("comm", strcmp(slurp("/proc/self/comm"), "proc\n") == 0);
-  check("status", strstr(slurp("/proc/self/status"), "Name:\tproc\n") && strstr(text, "Threads:\t1\n") && strstr(text, "VmRSS:"));
+  check("comm", strcmp(slurp("/proc/self/comm"), "proc_files\n") == 0);
+  check("status", strstr(slurp("/proc/self/status"), "Name:\tproc_files\n") && strstr(text, "Threads:\t1\n") && strstr(text, "VmRSS:"));
   int pid = 0;
   char name[32] = "", state = 0;
-  check("stat", sscanf(slurp("/proc/self/stat"), "%d (%31[^)]) %c", &pid, name, &state) == 3 && pid == getpid() && strcmp(name, "proc") == 0 && state == 'R');
+  check("stat", sscanf(slurp("/proc/self/stat"), "%d (%31[^)]) %c", &pid, name, &state) == 3 && pid == getpid() && strcmp(name, "proc_files") == 0 && state == 'R');
   int fields = 0;
   for (char* p = strtok(text, " "); p; p = strtok(NULL, " ")) fields++;
   check("stat has 52 fields", fields == 52);
