@@ -50,9 +50,24 @@ io_uring_backend::io_uring_backend(unsigned)
 }
 
 io_uring_backend::~io_uring_backend() {
+  end_operations();
   _buffers.close(&_ring);
   io_uring_queue_exit(&_ring);
   ::close(_wake_fd);
+}
+
+// The loop has ended. Connections whose users are gone wait for their last completion to free themselves: let it come.
+void io_uring_backend::end_operations() noexcept {
+  constexpr int turns_max = 100;
+  queue(nullptr, [](io_uring_sqe* sqe) {
+    io_uring_prep_cancel(sqe, nullptr, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+  });
+  _closing = true;
+  for (int i = 0; i < turns_max && _under_way != 0; ++i) {
+    instant soon = now() + milliseconds(1);
+    enter(1, &soon);
+    take_completions();
+  }
 }
 
 instant io_uring_backend::now() noexcept {
@@ -82,6 +97,7 @@ bool io_uring_backend::take_completions() noexcept {
   io_uring_cqe* cqe;
   io_uring_for_each_cqe(&_ring, head, cqe) {
     if (auto* op = static_cast<uring_operation*>(io_uring_cqe_get_data(cqe))) [[likely]] {
+      _under_way -= (cqe->flags & IORING_CQE_F_MORE) == 0;
       op->complete(op, cqe->res, cqe->flags);
     }
     ++n;

@@ -55,6 +55,10 @@ class io_uring_backend final : public reactor_backend {
   // says nothing to anybody.
   template <typename Prepare>
   void queue(uring_operation* op, Prepare prepare) noexcept {
+    if (_closing) [[unlikely]] {
+      return;  // the loop has ended: nothing completes any more
+    }
+    _under_way += op != nullptr;
     io_uring_sqe* sqe = take_sqe();
     prepare(sqe);
     io_uring_sqe_set_data(sqe, op);
@@ -72,6 +76,7 @@ class io_uring_backend final : public reactor_backend {
   bool take_completions() noexcept;
   void enter(unsigned wait_for, const instant* deadline) noexcept;
   void arm_wake() noexcept;
+  void end_operations() noexcept;
   future<> wait_for(fd_state& s, poll_operation*& slot, short events, promise<>& pr, bool& waiting);
 
   struct wake_operation : uring_operation {
@@ -85,6 +90,8 @@ class io_uring_backend final : public reactor_backend {
   wake_operation _wake;
   int _wake_fd = -1;
   int64_t _submitted_ns = 0;
+  size_t _under_way = 0;  // operations whose last completion has not come
+  bool _closing = false;
 };
 
 }  // namespace solaster

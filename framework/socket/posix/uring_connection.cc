@@ -300,8 +300,10 @@ void uring_connection::sent(int result) noexcept {
     end_output(make_error(-result, "send"));
   }
   if (_output_error) {
+    // Also when a send that was taken back had sent a part: nothing more will be.
     _sending = {};
     _gathered.reset();
+    resolve_closer();
     return;
   }
   bool all_sent = _sending.empty() && (!_gathered || _gathered->bufs.empty());
@@ -321,6 +323,10 @@ void uring_connection::sent(int result) noexcept {
   if (_output_closed) {
     tell_end();
   }
+  resolve_closer();
+}
+
+void uring_connection::resolve_closer() noexcept {
   if (_closer) {
     auto closer = std::move(*_closer);
     _closer.reset();
@@ -339,11 +345,7 @@ void uring_connection::end_output(std::exception_ptr why) noexcept {
     _writer.reset();
     writer.set_exception(why);
   }
-  if (_closer) {
-    auto closer = std::move(*_closer);
-    _closer.reset();
-    closer.set_value();
-  }
+  resolve_closer();
 }
 
 // The peer sees the end after what was put.

@@ -54,6 +54,7 @@ class uring_connection final : public connection {
   // ---- sending ----
   future<> wait_to_put();
   void tell_end() noexcept;
+  void resolve_closer() noexcept;
   bool may_send(future<>& refusal) noexcept;
   void start_send() noexcept;
   void sent(int result) noexcept;
