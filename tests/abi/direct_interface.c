@@ -1,0 +1,186 @@
+// The direct interface by its contract. On Linux there is none, and every line says ok for that reason: the framework then uses
+// system calls instead.
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
+#include <unistd.h>
+#include <xmmintrin.h>
+
+#include <solaster/direct.h>
+
+static const struct solaster_direct* d;
+
+static const struct solaster_direct* find_table(void) {
+  const char* base = (const char*)getauxval(AT_SYSINFO_EHDR);
+  if (!base) return NULL;
+  const Elf64_Ehdr* e = (const Elf64_Ehdr*)base;
+  const Elf64_Phdr* p = (const Elf64_Phdr*)(base + e->e_phoff);
+  const Elf64_Dyn* dynamic = NULL;
+  uintptr_t bias = 0;
+  for (int i = 0; i < e->e_phnum; i++) {
+    if (p[i].p_type == PT_DYNAMIC) dynamic = (const Elf64_Dyn*)(base + p[i].p_offset);
+    if (p[i].p_type == PT_LOAD) bias = (uintptr_t)base + p[i].p_offset - p[i].p_vaddr;
+  }
+  const Elf64_Sym* symbols = NULL;
+  const char* strings = NULL;
+  const uint32_t* hash = NULL;
+  for (; dynamic && dynamic->d_tag; dynamic++) {
+    const char* at = (const char*)(bias + dynamic->d_un.d_ptr);
+    if (dynamic->d_tag == DT_SYMTAB) symbols = (const Elf64_Sym*)at;
+    if (dynamic->d_tag == DT_STRTAB) strings = at;
+    if (dynamic->d_tag == DT_HASH) hash = (const uint32_t*)at;
+  }
+  if (!symbols || !strings || !hash) return NULL;
+  for (uint32_t i = 0; i < hash[1]; i++)
+    if (!strcmp(strings + symbols[i].st_name, SOLASTER_DIRECT_SYMBOL))
+      return *(const struct solaster_direct**)(bias + symbols[i].st_value);
+  return NULL;
+}
+
+static void say(const char* what, int ok) { printf("%s: %s\n", what, !d || ok ? "ok" : "WRONG"); }
+#define CHECK(what, expression) say(what, d && (expression))
+
+static uint64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t read_clock(void) {
+  const struct solaster_clock* c = d->clock();
+  for (;;) {
+    uint32_t s = atomic_load_explicit((_Atomic uint32_t*)&c->sequence, memory_order_acquire);
+    uint64_t ns = c->base_ns + (uint64_t)((unsigned __int128)(__builtin_ia32_rdtsc() - c->base_tsc) * c->mult >> c->shift);
+    atomic_thread_fence(memory_order_acquire);
+    if (!(s & 1) && s == c->sequence) return ns;
+  }
+}
+
+static int cpus;
+static _Atomic int second_bound = -1000, stop;
+static void* second(void* p) {
+  int r = d->shard_bind(0, 0);
+  int taken = r == -EBUSY;
+  r = d->shard_bind(1, cpus > 1 ? 1 : 0);
+  second_bound = taken ? r : -2000;
+  for (;;) {
+    d->wait(SOLASTER_NEVER);
+    if (stop) return p;
+    d->wake(0);
+  }
+}
+
+static void shards(void) {
+  if (!d) return;
+  uint64_t begin = now();
+  int timed_out = d->wait(begin + 5000000);
+  uint64_t passed = now() - begin;
+  CHECK("a deadline passes", timed_out == SOLASTER_WAIT_TIMED_OUT && passed >= 5000000);
+  CHECK("the past", d->wait(1) == SOLASTER_WAIT_TIMED_OUT);
+  d->wake(0);
+  CHECK("the token sticks", d->wait(SOLASTER_NEVER) == SOLASTER_WAIT_WOKEN && d->wait(1) == SOLASTER_WAIT_TIMED_OUT);
+  CHECK("nobody there", d->wake(7) == -ESRCH && d->wake(10000) == -ESRCH);
+  pthread_t t;
+  pthread_create(&t, NULL, second, NULL);
+  while (second_bound == -1000) sched_yield();
+  CHECK("a second shard", second_bound == 0);
+  _mm_setcsr(0x3f80);
+  unsigned woken = 0;
+  for (int i = 0; i < 2000; i++) {
+    d->wake(1);
+    woken += d->wait(now() + 2000000000) == SOLASTER_WAIT_WOKEN;
+  }
+  CHECK("back and forth", woken == 2000);
+  CHECK("rounding mode kept", _mm_getcsr() == 0x3f80);
+  _mm_setcsr(0x1f80);
+  stop = 1;
+  d->wake(1);
+  pthread_join(t, NULL);
+  CHECK("a wake for a thread that has ended", d->wake(1) == 0);
+}
+
+static void memory(void) {
+  if (!d) return;
+  uint64_t before = d->memory_available();
+  struct solaster_memory_piece pieces[SOLASTER_MEMORY_PIECES_MAX];
+  uint32_t count = SOLASTER_MEMORY_PIECES_MAX;
+  void* base = NULL;
+  uint64_t wanted = (5u << 20) + 1, given = 0;
+  int r = d->shard_memory(wanted, &base, pieces, &count);
+  char* at = base;
+  int right = r == 0;
+  for (uint32_t i = 0; right && i < count; i++) {
+    right = pieces[i].base == at && pieces[i].length > 0;
+    at += pieces[i].length;
+    given += pieces[i].length;
+  }
+  CHECK("memory in pieces", right && given >= wanted && !((uintptr_t)base & 0x1fffff));
+  if (right) memset(base, 0x5a, given);
+  CHECK("less is left", d->memory_available() + given <= before);
+  count = SOLASTER_MEMORY_PIECES_MAX;
+  CHECK("too much", d->shard_memory(1ull << 40, &base, pieces, &count) == -ENOMEM);
+  CHECK("bad pointers", d->shard_memory(1 << 21, &base, pieces, NULL) == -EFAULT && d->entropy((void*)16, 8) == -EFAULT);
+}
+
+static void nics(void) {
+  if (!d) return;
+  int n = d->nic_count();
+  struct solaster_nic nic;
+  int right = n >= 0;
+  for (int i = 0; i < n; i++) {
+    right = right && d->nic_claim((uint32_t)i, &nic) == 0 && d->nic_claim((uint32_t)i, &nic) == -EBUSY;
+    right = right && nic.common && nic.device_config && (nic.transport == SOLASTER_NIC_VIRTIO_MMIO || nic.notify);
+    if (right && nic.vectors) right = d->nic_bind_vector((uint32_t)i, 0, 0) == 0;
+    right = right && d->nic_bind_vector((uint32_t)i, 1000, 0) == -EINVAL && d->nic_release((uint32_t)i) == 0;
+  }
+  CHECK("NICs", right && d->nic_claim(100, &nic) == -ENODEV && d->nic_release(100) < 0);
+}
+
+static void rest(void) {
+  if (!d) return;
+  uint64_t a = read_clock(), b = now(), c = read_clock();
+  CHECK("one clock", a <= b && b <= c && c - a < 1000000000);
+  unsigned char bytes[1000] = {0};
+  int zeros = 0;
+  CHECK("entropy", d->entropy(bytes, sizeof bytes) == 0);
+  for (unsigned i = 0; i < sizeof bytes; i++) zeros += !bytes[i];
+  CHECK("entropy is not zero", zeros < 40);
+  CHECK("log a bad pointer", d->log((const char*)8, 10) == -EFAULT);
+  struct solaster_cpu_stats s;
+  CHECK("statistics", d->cpu_stats(0, &s) == 0 && s.context_switches > 0 && s.system_calls > 0 && d->cpu_stats(64, &s) == -EINVAL);
+  CHECK("claim a signal", d->signals_claim(SOLASTER_SIGNAL_BIT(SIGUSR1), 0) == 0);
+  kill(getpid(), SIGUSR1);
+  CHECK("it wakes", d->wait(now() + 1000000000) == SOLASTER_WAIT_WOKEN);
+  CHECK("and is taken once", d->signals_take() == SOLASTER_SIGNAL_BIT(SIGUSR1) && d->signals_take() == 0);
+}
+
+int main(void) {
+  d = find_table();
+  if (!d) {
+    // The same lines as in the guest.
+    static const char* const lines[] = {"table", "bind", "bind elsewhere", "a deadline passes", "the past", "the token sticks",
+        "nobody there", "a second shard", "back and forth", "rounding mode kept", "a wake for a thread that has ended",
+        "memory in pieces", "less is left", "too much", "bad pointers", "NICs", "one clock", "entropy", "entropy is not zero",
+        "log a bad pointer", "statistics", "claim a signal", "it wakes", "and is taken once"};
+    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++) say(lines[i], 1);
+    return 0;
+  }
+  cpus = d->cpu_count();
+  CHECK("table", d->version == SOLASTER_DIRECT_VERSION && d->size >= sizeof *d);
+  CHECK("bind", d->shard_bind(0, 0) == 0);
+  CHECK("bind elsewhere", d->shard_bind(64, 0) == -EINVAL && d->shard_bind(0, 64) == -EINVAL);
+  shards();
+  memory();
+  nics();
+  rest();
+  return 0;
+}
