@@ -1,7 +1,6 @@
 #include "kernel/task/signal.hh"
 
 #include "kernel/abi/task.hh"
-#include "kernel/arch/x86_64/smp.hh"
 #include "kernel/direct/direct.hh"
 #include "kernel/task/hooks.hh"
 
@@ -26,11 +25,10 @@ void make_pending(pending_signals& p, int number, const abi::siginfo& info) {
   p.info[number - 1] = info;
 }
 
-// A thread that sleeps wakes up; one that runs on another CPU is made to pass through the kernel.
+// A thread that sleeps wakes up; one that runs on another CPU is made to pass through the kernel (unpark sees to it).
 void prod(task_state& t) {
   t.who->work_pending.store(1);
   sched::unpark(t.who);
-  if (t.who->state.load() == thread_state::running && t.who->cpu != sched::this_cpu()) send_reschedule(t.who->cpu);
 }
 
 // Under the lock. Null: every thread blocks it.
