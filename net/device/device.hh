@@ -78,6 +78,8 @@ class device {
   // The pair `config.index`, its memory from `m` (the shard's), its packets from `slab`. The device owns the queue object;
   // it dies with the device or by close_queue.
   virtual result<queue*> open_queue(const queue_config& config, memory& m, packet_slab& slab) noexcept = 0;
+  // Destroys a queue and lets go of what it holds. On the queue's shard, after reset().
+  virtual void close_queue(uint16_t index) noexcept { (void)index; }
   virtual result<> set_rss(const rss_config& config) noexcept = 0;
   // After the queues that exist at the start are open: traffic flows.
   virtual result<> start() noexcept = 0;

@@ -42,11 +42,7 @@ void net_device::destroy(net_device* d) noexcept {
 net_device::~net_device() {
     reset();
     if (!_quiet) return;
-    for (opened& o : _queues) {
-        if (!o.queue) continue;
-        o.queue->~net_queue();
-        o.from->deallocate(o.queue, sizeof(net_queue), alignof(net_queue));
-    }
+    for (uint16_t i = 0; i < pairs_max; ++i) close_queue(i);
     if (_control_page) _memory.deallocate_dma(_control_page);
 }
 
@@ -144,6 +140,15 @@ result<queue*> net_device::open_queue(const queue_config& config, memory& m, pac
     return q;
 }
 
+// While the device may still touch its memory a queue is lost rather than freed.
+void net_device::close_queue(uint16_t index) noexcept {
+    opened& o = _queues[index];
+    if (!o.queue || _started || !_quiet) return;
+    o.queue->~net_queue();
+    o.from->deallocate(o.queue, sizeof(net_queue), alignof(net_queue));
+    o = {};
+}
+
 result<> net_device::open_control() noexcept {
     auto index = uint16_t(has(feature::net_mq) ? 2 * _pairs_device : 2);
     uint16_t size = std::bit_floor(std::min(_transport.read_queue_size_max(index), control_size_max));
@@ -219,13 +224,11 @@ result<> net_device::command(uint8_t class_, uint8_t number, const void* data, u
 
 void net_device::reset() noexcept {
     // A device that does not confirm its reset may still write to its buffers: they are not reused, but lost.
+    _started = false;
     _quiet = bool(_transport.reset());
     if (!_quiet) {
         _control.abandon();
         return;
-    }
-    for (opened& o : _queues) {
-        if (o.queue) o.queue->device_gone();
     }
     while (_control.take_back()) {}
 }

@@ -29,6 +29,7 @@ public:
     const device_info& info() const noexcept override { return _info; }
     result<> set_queue_pairs(uint16_t pairs) noexcept override;
     result<queue*> open_queue(const queue_config& config, memory& m, packet_slab& slab) noexcept override;
+    void close_queue(uint16_t index) noexcept override;
     result<> set_rss(const rss_config& config) noexcept override;
     result<> start() noexcept override;
     void reset() noexcept override;

@@ -23,7 +23,9 @@ fragment attach(void* token) noexcept {
 }  // namespace
 
 net_queue::~net_queue() {
-    if (!_gone) device_gone();
+    drop_partial();
+    while (void* token = _rx.take_back()) attach(token).reset();
+    while (void* token = _tx.take_back()) packet_ptr(static_cast<packet*>(token)).reset();
     if (_headers) _memory.deallocate_dma(_headers);
 }
 
@@ -43,13 +45,6 @@ result<> net_queue::init() noexcept {
     TRY(init_ring(_tx, tx_index(), _setup.tx_size));
     add_buffers();
     return _rx.outstanding() ? result<>{} : errc::nomem;
-}
-
-void net_queue::device_gone() noexcept {
-    _gone = true;
-    drop_partial();
-    while (void* token = _rx.take_back()) attach(token).reset();
-    while (void* token = _tx.take_back()) packet_ptr(static_cast<packet*>(token)).reset();
 }
 
 // ------------------------------------------------------------------ receive

@@ -32,11 +32,10 @@ public:
 
     net_queue(transport& t, memory& m, packet_slab& slab, const setup& s) noexcept
         : _transport(t), _memory(m), _slab(slab), _setup(s) {}
+    // Only when the device is quiet (reset).
     ~net_queue() override;
     // Makes the rings, gives them to the device and fills the receive ring (the device does not start before driver_ok).
     result<> init() noexcept;
-    // The device was reset: lets go of everything it held. The queue receives and sends nothing any more.
-    void device_gone() noexcept;
     // Tells the device about the first receive buffers. Once, after driver_ok.
     void kick_receive() noexcept { _transport.notify(rx_index()); }
 
@@ -79,7 +78,6 @@ private:
     uint16_t _partial_missing = 0;
     bool _partial_bad = false;   // its buffers are taken in and thrown away
     bool _tx_full = false;       // transmit() came back short: arm() asks for completions
-    bool _gone = false;
     uint64_t _own_errors = 0;
     mutable queue_stats _stats;
 };

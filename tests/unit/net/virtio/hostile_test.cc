@@ -122,10 +122,15 @@ TEST_F(hostile, a_device_that_does_not_reset_keeps_its_memory) {
     long before = b.mem.live;
     d->reset();
     EXPECT_EQ(b.mem.live, before);
+    d->close_queue(0);
+    EXPECT_EQ(b.mem.live, before);
     EXPECT_EQ(b.slab.live(), 3u);
     b.device.never_resets = false;
     d->reset();
+    d->close_queue(0);
     EXPECT_EQ(b.slab.live(), 0u);
+    net_device::destroy(d);
+    d = nullptr;
 }
 
 uint64_t seed_of_run() {
