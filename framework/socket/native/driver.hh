@@ -33,6 +33,8 @@ struct driver_limits {
 class event_target {
 public:
     virtual void on_event(uint32_t bits) noexcept = 0;
+    // What the stack is given: the driver casts it back to this type, whatever else the socket derives from.
+    void* cookie() noexcept { return this; }
 
 protected:
     ~event_target() = default;

@@ -23,7 +23,7 @@ connection::~connection() {
 future<std::shared_ptr<connection>> connection::open(net::endpoint local, net::endpoint remote) {
     driver& d = *driver::local();
     auto self = std::make_shared<connection>();
-    auto handle = d.tcp().connect(local, remote, self.get(), d.now());
+    auto handle = d.tcp().connect(local, remote, self->cookie(), d.now());
     if (!handle) {
         return make_exception_future<std::shared_ptr<connection>>(make_error(handle.error(), "connect"));
     }

@@ -82,7 +82,7 @@ class server final : public server_socket_impl, public event_target {
 public:
     server(net::endpoint local, const listen_options& options) : _nodelay(options.nodelay) {
         driver& d = *driver::local();
-        auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), this, d.now());
+        auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), cookie(), d.now());
         if (!l) {
             throw std::system_error(int(l.error()), std::generic_category(), "listen");
         }
@@ -128,7 +128,7 @@ public:
 private:
     std::shared_ptr<connection> take() {
         auto c = _spare ? std::move(_spare) : std::make_shared<connection>();
-        auto handle = driver::local()->tcp().accept(_listener, c.get());
+        auto handle = driver::local()->tcp().accept(_listener, c->cookie());
         if (!handle) {
             _spare = std::move(c);
             return nullptr;

@@ -15,7 +15,7 @@ class channel final : public datagram_channel_impl, public event_target {
 public:
     explicit channel(net::endpoint local) {
         driver& d = *driver::local();
-        auto s = d.stack().udp_open(local, this, d.now());
+        auto s = d.stack().udp_open(local, cookie(), d.now());
         if (!s) {
             throw std::system_error(int(s.error()), std::generic_category(), "UDP");
         }
