@@ -26,6 +26,9 @@ class ipv4 final : public tcp::ip_output {
   void clear_address() noexcept;
   const std::optional<address_config>& address() const noexcept { return _address; }
 
+  ipv4_address own() const noexcept { return _own; }  // any: none
+  ipv4_address subnet_broadcast() const noexcept { return _subnet_broadcast; }
+
   enum class destination_kind : uint8_t { not_ours, ours, broadcast };
   destination_kind kind_of(ipv4_address destination) const noexcept {
     if (destination == _own) [[likely]] return _own.any() ? destination_kind::not_ours : destination_kind::ours;

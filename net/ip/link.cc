@@ -9,12 +9,10 @@ link::link(const stack_config& config, memory& m, packet_slab& slab, stack_stats
       _small(buffer_pool::make(m, {.buffer_size = link_small_buffer, .buffers_max = config.header_buffers_max, .buffers_per_region = 64})),
       _large(buffer_pool::make(m, {.buffer_size = link_large_buffer, .buffers_max = config.transmit_buffers_max, .buffers_per_region = 16})) {}
 
-packet_ptr link::make_packet(uint32_t room) noexcept {
-  packet_ptr p = _slab.make();
+packet_ptr link::make_larger(packet_ptr p, uint32_t room) noexcept {
   if (!p) [[unlikely]] return nullptr;
   fragment f;
-  if (room <= link_small_buffer - link_header_room) f = _small->allocate(link_header_room, 0);
-  else if (room <= link_large_buffer - link_header_room) f = _large->allocate(link_header_room, 0);
+  if (room <= link_large_buffer - link_header_room) f = _large->allocate(link_header_room, 0);
   if (!f) [[unlikely]] {
     f = make_heap_fragment(_memory, room, link_header_room);
     if (!f) return nullptr;

@@ -39,7 +39,16 @@ class link {
   memory& host_memory() const noexcept { return _memory; }
 
   // One empty fragment with link_header_room before it and at least `room` bytes behind. Null: no memory.
-  packet_ptr make_packet(uint32_t room) noexcept;
+  packet_ptr make_packet(uint32_t room) noexcept {
+    packet_ptr p = _slab.make();
+    if (p && room <= link_small_buffer - link_header_room) [[likely]] {
+      if (fragment f = _small->allocate(link_header_room, 0)) [[likely]] {
+        p->append(std::move(f));
+        return p;
+      }
+    }
+    return make_larger(std::move(p), room);
+  }
 
   // The sink would take a frame now, and none waits here.
   bool ready() noexcept {
@@ -67,6 +76,7 @@ class link {
 
  private:
   void enqueue(packet_ptr frame) noexcept;
+  packet_ptr make_larger(packet_ptr p, uint32_t room) noexcept;
 
   const stack_config& _config;
   memory& _memory;

@@ -76,6 +76,7 @@ class neighbour_cache {
 
   void expire(instant now) noexcept;
   instant next_deadline() const noexcept { return _deadline; }
+  bool has_unresolved() const noexcept { return !_unresolved.empty(); }
   // Packets that waited in vain since the last call.
   packet_list take_unresolved() noexcept { return std::move(_unresolved); }
 

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "net/packet/packet.hh"
 
 namespace solaster::net {
 namespace {
@@ -44,7 +43,7 @@ fragment copy_to_heap(memory& m, const std::byte* p, uint32_t length) noexcept {
   return f;
 }
 
-void copy_out(const packet& p, uint32_t offset, std::byte* to, uint32_t length) noexcept {
+void copy_out_chain(const packet& p, uint32_t offset, std::byte* to, uint32_t length) noexcept {
   DCHECK(offset <= p.size() && length <= p.size() - offset);
   for (uint32_t i = 0; length && i < p.fragment_count(); ++i) {
     const fragment& f = p.frag(i);

@@ -83,6 +83,11 @@ class packet {
     if (n) _fragments[drop].trim_front(n);
     if (drop) remove_first(drop);
   }
+  // The same for bytes that lie in the first fragment, which may become empty.
+  void strip(uint32_t n) noexcept {
+    front().trim_front(n);
+    _size -= n;
+  }
   void truncate(uint32_t size) noexcept {
     DCHECK(size <= _size);
     while (_count > 1 && _size - _fragments[_count - 1].size() >= size) {

@@ -17,6 +17,8 @@ struct stack::impl {
   bool made() const noexcept { return below.valid() && tcp.valid(); }
 
   // --- the way in (receive.cc)
+  // Removes the headers if all is as it nearly always is; else leaves the packet alone.
+  bool take_plain_tcp(packet& p, tcp::segment_info& info) const noexcept;
   void input(packet_ptr frame, instant now) noexcept;
   void input_arp(packet_ptr p, instant now) noexcept;
   void input_ip(packet_ptr p, bool link_broadcast, instant now) noexcept;
@@ -30,9 +32,18 @@ struct stack::impl {
   // --- time and addresses (stack.cc)
   void set_address(const address_config& c, instant now) noexcept;
   void after_dhcp(dhcp_client::change change, instant now) noexcept;
-  void report_unresolved(instant now) noexcept;
+  void report_unresolved(instant now) noexcept {
+    if (neighbours.has_unresolved()) [[unlikely]] tell_unresolved(now);
+  }
+  void tell_unresolved(instant now) noexcept;
+  void update_plain() noexcept;
   event describe(event_source& s, uint32_t bits) noexcept;
 
+  // What take_plain_tcp compares with, as it lies in memory. Nothing matches while there is no interface or address.
+  struct {
+    uint64_t mac_word = UINT64_MAX;
+    uint32_t own = 0;
+  } plain;
   const stack_config config;
   const steering steer;
   memory& mem;

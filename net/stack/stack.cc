@@ -44,6 +44,12 @@ void stack::destroy(stack* s) noexcept {
 void stack::set_interface(const interface_config& config) noexcept {
   _impl->below.set(config);
   _impl->neighbours.invalidate();
+  _impl->update_plain();
+}
+
+void stack::impl::update_plain() noexcept {
+  const bool up = below.present() && ip.address();
+  plain = {up ? below.own_mac_word() : UINT64_MAX, __builtin_bswap32(ip.own().value)};
 }
 
 void stack::set_address(const address_config& config, instant now) noexcept {
@@ -53,6 +59,7 @@ void stack::set_address(const address_config& config, instant now) noexcept {
 
 void stack::impl::set_address(const address_config& c, instant) noexcept {
   ip.set_address(c);
+  update_plain();
   if (config.shard == 0 && below.present()) neighbours.announce();
 }
 
@@ -76,6 +83,7 @@ void stack::impl::after_dhcp(dhcp_client::change change, instant now) noexcept {
     events.post(configured, 1);
   } else if (change == dhcp_client::change::lost) {
     ip.clear_address();
+    update_plain();
     events.remove(configured);
     events.post(lost, 1);
   }
@@ -100,7 +108,7 @@ void stack::expire(instant now) noexcept {
 }
 
 // Packets that no neighbour answered for: their connections are told as a router would (RFC 1122 2.4).
-void stack::impl::report_unresolved(instant now) noexcept {
+void stack::impl::tell_unresolved(instant now) noexcept {
   packet_list list = neighbours.take_unresolved();
   while (packet_ptr p = list.pop_front()) {
     stats.drop(drop_reason::neighbour_unresolved);
@@ -136,7 +144,12 @@ void stack::transmit(transmit_sink& sink, instant now) noexcept {
 std::optional<event> stack::next_event() noexcept {
   auto [source, bits] = _impl->events.pop();
   if (!source) return {};
-  return _impl->describe(*source, bits);
+  if (source->kind() != event_kind::connection) [[unlikely]] return _impl->describe(*source, bits);
+  event e;
+  e.bits = bits;
+  e.cookie = source->cookie;
+  e.connection = static_cast<tcp::connection*>(source->object());
+  return e;
 }
 
 event stack::impl::describe(event_source& s, uint32_t bits) noexcept {
@@ -145,7 +158,7 @@ event stack::impl::describe(event_source& s, uint32_t bits) noexcept {
   e.bits = bits;
   e.cookie = s.cookie;
   switch (s.kind()) {
-    case event_kind::connection: e.connection = static_cast<tcp::connection*>(s.object()); break;
+    case event_kind::connection: break;  // by next_event itself
     case event_kind::listener: e.listener = static_cast<tcp::listener*>(s.object()); break;
     case event_kind::udp: e.udp = static_cast<udp_socket*>(s.object()); break;
     case event_kind::neighbour_learned: {
