@@ -28,7 +28,8 @@ std::atomic<unsigned> online{1};
 
 bool is_idle_cpu(unsigned cpu) {
   per_cpu& c = cpu_data(cpu);
-  return c.is_online.load(std::memory_order_acquire) && c.current == c.idle && queues[cpu].count.load(std::memory_order_relaxed) == 0;
+  return c.is_online.load(std::memory_order_acquire) && c.is_idling.load(std::memory_order_acquire) &&
+         queues[cpu].count.load(std::memory_order_relaxed) == 0;
 }
 
 bool may_run_on(const thread* t, unsigned cpu) { return t->affinity >> cpu & 1; }
@@ -63,7 +64,7 @@ void press(unsigned cpu) {
     if (c.is_online.load(std::memory_order_acquire)) send_reschedule(cpu);
     return;
   }
-  if (c.current == c.idle) {
+  if (c.is_idling.load(std::memory_order_relaxed)) {
     set_need_resched();
     return;
   }
@@ -129,6 +130,11 @@ void load_extended(thread* t, bool migrated) {
   }
 }
 
+void account(thread* t, u64 now) {
+  t->run_ns.store(t->run_ns.load(std::memory_order_relaxed) + (now - t->run_start_ns), std::memory_order_relaxed);
+  t->run_start_ns = now;
+}
+
 // Runs on the new thread's stack right after the switch, interrupts off.
 void finish_switch() {
   per_cpu* c = this_cpu_data();
@@ -149,8 +155,7 @@ void switch_to(thread* next) {
   per_cpu* c = this_cpu_data();
   thread* me = c->current;
   const u64 now = now_ns();
-  me->run_ns.store(me->run_ns.load(std::memory_order_relaxed) + (now - me->run_start_ns), std::memory_order_relaxed);
-  if (me->is_idle) c->statistics.idle_ns += now - me->run_start_ns;
+  account(me, now);
   next->run_start_ns = now;
   next->slice_start_ns = now;
   c->statistics.context_switches++;
@@ -168,43 +173,84 @@ void switch_to(thread* next) {
   me->saved_elsewhere = false;
 }
 
-// Interrupts off. The current thread's state says whether it stays ready.
+thread* take_next(thread* me) {
+  const unsigned cpu = this_cpu_number();
+  run_queue& q = queues[cpu];
+  while (q.count.load(std::memory_order_relaxed)) {
+    thread* next;
+    {
+      lock_guard g(q.lock);
+      next = take_first(cpu);
+    }
+    if (!next || next == me || may_run_on(next, cpu) || next->on_cpu.load(std::memory_order_acquire)) return next;
+    make_ready(next);  // its affinity changed while it waited here
+  }
+  return steal();
+}
+
+// Sleeps until an interrupt. Interrupts off before and after.
+void halt() {
+  per_cpu* c = this_cpu_data();
+  const u64 start = now_ns();
+  c->idle_since_ns = start;
+  c->is_idling.store(true, std::memory_order_release);
+  // A thread put on the queue before is_idling was set was put there without an interrupt, one after it comes with one, which
+  // waits for `sti`.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (queues[c->number].count.load(std::memory_order_relaxed) == 0 && !need_resched()) {
+    enter_lazy_tlb();
+    asm volatile("sti; hlt; cli" ::: "memory");
+    leave_lazy_tlb();
+  }
+  c->is_idling.store(false, std::memory_order_relaxed);
+  const u64 now = now_ns();
+  c->statistics.idle_ns += now - start;
+  c->idle_since_ns = 0;
+  c->current->run_start_ns = now;
+}
+
+// Interrupts off. The current thread's state says whether it stays ready. When there is nothing to run, the CPU idles right
+// here, on the sleeping thread's stack: the common case of one thread that waits for a device costs no switch.
 void schedule() {
   per_cpu* c = this_cpu_data();
   KCHECK(c->locks_held == 0);
   thread* me = c->current;
   run_queue& q = queues[c->number];
   asm volatile("movl $0, %%gs:24" ::: "memory");
-  thread* next;
-  {
-    lock_guard g(q.lock);
-    if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::running) {
-      if (may_run_on(me, c->number)) {
-        me->state.store(thread_state::ready, std::memory_order_relaxed);
-        q.push(me);
-      } else {
-        me->state.store(thread_state::ready, std::memory_order_relaxed);
-        me->moves = true;
-      }
+  if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::running) {
+    me->state.store(thread_state::ready, std::memory_order_relaxed);
+    if (may_run_on(me, c->number)) {
+      lock_guard g(q.lock);
+      q.push(me);
+    } else {
+      me->moves = true;
     }
-    next = take_first(c->number);
   }
-  while (next && next != me && !may_run_on(next, c->number) && !next->on_cpu.load(std::memory_order_acquire)) {
-    make_ready(next);  // its affinity changed while it waited here
-    lock_guard g(q.lock);
-    next = take_first(c->number);
+  thread* next = take_next(me);
+  if (!next && !me->is_idle && !me->moves && me->state.load(std::memory_order_relaxed) != thread_state::dead) {
+    slice_ends[c->number] = never;
+    account(me, now_ns());
+    do {
+      halt();
+      asm volatile("movl $0, %%gs:24" ::: "memory");
+      next = take_next(me);
+    } while (!next);
   }
-  if (!next) next = steal();
   if (!next) next = me->is_idle ? me : c->idle;
   next->state.store(thread_state::running, std::memory_order_relaxed);
   // A slice only if somebody waits.
-  slice_ends[c->number] = !next->is_idle && q.count.load(std::memory_order_relaxed) ? now_ns() + slice_ns : never;
+  const bool contended = !next->is_idle && q.count.load(std::memory_order_relaxed);
   if (next != me) {
+    slice_ends[c->number] = contended ? now_ns() + slice_ns : never;
     switch_to(next);
-  } else if (slice_ends[c->number] != never) {
-    me->slice_start_ns = now_ns();
+  } else {
+    slice_ends[c->number] = never;
+    if (contended) {
+      me->slice_start_ns = now_ns();
+      slice_ends[c->number] = me->slice_start_ns + slice_ns;
+    }
   }
-  rearm_local_timer();
+  if (slice_ends[this_cpu_number()] != never) rearm_local_timer();
 }
 
 void on_sleep_timer(timer* t) {
@@ -286,6 +332,7 @@ bool is_interrupted() { return current()->work_pending.load(std::memory_order_ac
 
 void on_timer_interrupt() {
   const u64 now = now_ns();
+  this_cpu_data()->timer_armed_for = never;
   run_timers(now);
   const unsigned me = this_cpu_number();
   if (now >= slice_ends[me]) {
@@ -348,25 +395,10 @@ void adopt_idle(unsigned cpu, u64 stack_top) {
 }
 
 void idle_loop() {
-  per_cpu* c = this_cpu_data();
+  disable_interrupts();
   for (;;) {
-    disable_interrupts();
-    if (need_resched() || queues[c->number].count.load(std::memory_order_relaxed)) {
-      schedule();
-      enable_interrupts();
-      continue;
-    }
-    if (thread* t = steal()) {
-      t->state.store(thread_state::running, std::memory_order_relaxed);
-      slice_ends[c->number] = never;
-      switch_to(t);
-      enable_interrupts();
-      continue;
-    }
-    enter_lazy_tlb();
-    asm volatile("sti; hlt; cli" ::: "memory");
-    leave_lazy_tlb();
-    enable_interrupts();
+    schedule();
+    halt();
   }
 }
 
@@ -420,9 +452,9 @@ u64 interrupt_count() {
 }
 u64 idle_ns(unsigned cpu) {
   const per_cpu& c = cpu_data(cpu);
-  u64 ns = c.statistics.idle_ns;
-  if (c.current && c.current == c.idle) ns += now_ns() - c.idle->run_start_ns;
-  return ns;
+  const u64 since = __atomic_load_n(&c.idle_since_ns, __ATOMIC_RELAXED);
+  const u64 now = now_ns();
+  return c.statistics.idle_ns + (since && now > since ? now - since : 0);
 }
 
 }  // namespace sched

@@ -94,6 +94,8 @@ void cancel(timer& t) {
   for (;;) {
     const i32 cpu = __atomic_load_n(&t.cpu, __ATOMIC_ACQUIRE);
     if (cpu < 0) return;
+    // Only this CPU's interrupts change it, and none is between here and the caller.
+    if (static_cast<unsigned>(cpu) == this_cpu_number() && !__atomic_load_n(&t.is_armed, __ATOMIC_ACQUIRE)) return;
     timer_queue& q = queues[cpu];
     bool is_firing;
     {
@@ -132,9 +134,10 @@ void rearm_local_timer() {
     next = q.root ? q.root->deadline : never;
   }
   if (slice_end() < next) next = slice_end();
-  if (next == never) {
-    local_apic_disarm();
-  } else {
+  // An interrupt that comes earlier than needed does no harm, and programming the timer costs more: leave it.
+  u64& armed = this_cpu_data()->timer_armed_for;
+  if (next < armed) {
+    armed = next;
     const u64 now = now_ns();
     local_apic_arm(next > now ? next - now : 0);
   }

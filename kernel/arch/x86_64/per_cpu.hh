@@ -48,6 +48,9 @@ struct alignas(64) per_cpu {
   cpu_statistics statistics;
   std::atomic<u32> is_lazy{0};     // idle: TLB flushes may wait
   std::atomic<u32> is_stale{0};    // a flush was left for when the CPU wakes
+  std::atomic<bool> is_idling{false};  // in the halt of the scheduler: a thread put on its queue needs an interrupt
+  u64 idle_since_ns = 0;
+  u64 timer_armed_for = ~u64{0};   // when the local timer will interrupt
   std::atomic<bool> is_online{false};
   bool in_interrupt = false;
 };
