@@ -65,6 +65,7 @@ class tty_file : public file {
       if (!n) return total ? result<size_t>(total) : n;
       console::write({piece, *n});
       total += *n;
+      if (from.left()) sched::yield();  // the line is slow
     }
     return total;
   }

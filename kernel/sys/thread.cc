@@ -95,11 +95,6 @@ answer futex_wake_op(call& c) {
 // CPU masks travel in words of 64 bits; there are at most 64 CPUs here.
 u64 all_cpus() { return sched::cpu_count() >= 64 ? ~u64{0} : (u64{1} << sched::cpu_count()) - 1; }
 
-struct thread_search {
-  int tid;
-  thread* found;
-};
-
 // A held reference, or null.
 thread* hold_thread(int tid) {
   if (tid == 0) {
@@ -180,14 +175,7 @@ answer sys_futex(call& c) {
 }
 
 answer sys_exit(call& c) {
-  {
-    auto& p = task::the_process();
-    lock_guard guard(p.signal_lock);
-    if (p.thread_count == 1) {
-      guard.unlock();
-      task::end_process(c.i(0) & 0xff);
-    }
-  }
+  if (task::current_task().tid == task::process_id) task::the_process().exit_status = c.i(0) & 0xff;
   sched::exit_current();
 }
 

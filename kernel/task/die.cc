@@ -1,5 +1,6 @@
 // How a program ends that did something it must not: the reason in one line, a backtrace, and the machine off.
 
+#include <atomic>
 #include <utility>
 
 #include "kernel/lib/print.hh"
@@ -173,6 +174,9 @@ exception_signal signal_of(const fault_info& f) {
 const char* signal_name(int number) { return number > 0 && number < int(std::size(names)) ? names[number] : "?"; }
 
 void die(const trap_frame* frame, int number, std::string_view reason) {
+  static std::atomic<bool> is_dying{false};
+  if (is_dying.exchange(true))
+    for (;;) sched::park();  // another thread's report is being written; the machine ends with it
   auto& t = current_task();
   log::write(log::level::fatal, "program killed by SIG{}: {} (thread {} \"{}\")", signal_name(number),
              reason.empty() ? std::string_view("no handler") : reason, t.tid, static_cast<const char*>(current()->name));

@@ -47,14 +47,15 @@ void walk_robust_list(const task_state& t) {
     release_robust_futex((head.list_op_pending & ~u64{1}) + u64(head.futex_offset), u32(t.tid));
 }
 
-void remove_from_process(process& p, task_state* t) {
+// Returns how many threads are left.
+int remove_from_process(process& p, task_state* t) {
   lock_guard guard(p.signal_lock);
   for (task_state** at = &p.threads; *at; at = &(*at)->next)
     if (*at == t) {
       *at = t->next;
       break;
     }
-  p.thread_count--;
+  return --p.thread_count;
 }
 
 }  // namespace
@@ -96,7 +97,7 @@ void on_thread_exit(thread* who) {
     auto* word = reinterpret_cast<u32*>(t->clear_child_tid);
     if (mm::put(word, u32{0})) futex::wake(word, 1);
   }
-  remove_from_process(the_process(), t);
+  if (remove_from_process(the_process(), t) == 0) end_process(the_process().exit_status);
   who->task = nullptr;
   kfree(t->xstate);
   delete t->pending;

@@ -77,6 +77,7 @@ struct process {
   task_state* threads = nullptr;
   int thread_count = 0;
   int last_tid = process_id;
+  int exit_status = 0;  // what the first thread gave to exit(2): the program's, when its last thread ends
 };
 
 process& the_process();

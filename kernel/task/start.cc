@@ -63,6 +63,7 @@ uptr map_stack() {
   stack.length = main_stack_bytes;
   stack.fixed = true;
   stack.grows_down = true;
+  stack.no_reserve = true;  // in a small machine it is larger than the RAM, and only touched pages cost
   stack.name = "[stack]";
   if (!mm::map(stack)) refuse("cannot map the program's stack");
   p.stack_low = stack.address;
