@@ -23,7 +23,8 @@ MODES = ("debug", "release", "sanitize")
 MIN_CLANG = 19
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror=return-type"]
-COMMON = ["-ffile-prefix-map=%s=." % ROOT, "-fdebug-compilation-dir=.", "-I.", "-Ikernel/include",
+# Sources are named relative to the root and so is what the compiler records: the same bytes wherever the checkout lies.
+COMMON = ["-fdebug-compilation-dir=.", "-I.", "-Ikernel/include",
           "-fdiagnostics-color=auto", "-fno-omit-frame-pointer", "-g", *WARNINGS]
 USER_CXX = ["-std=c++23", "-fPIE", "-ffunction-sections", "-fdata-sections", "-pthread"]
 USER_C = ["-std=gnu17", "-fPIE", "-pthread"]
