@@ -11,8 +11,8 @@ using namespace solaster;
 static logger log_("hello");
 
 int main(int argc, char** argv) {
-    app_template app({.name = "hello", .description = "Says hello from every shard."});
-    return app.run(argc, argv, []() -> future<> {
-        co_await smp::invoke_on_all([] { log_.info("hello, world, from shard {} of {}", this_shard_id(), smp::count); });
-    });
+  app_template app({.name = "hello", .description = "Says hello from every shard."});
+  return app.run(argc, argv, []() -> future<> {
+    co_await smp::invoke_on_all([] { log_.info("hello, world, from shard {} of {}", this_shard_id(), smp::count); });
+  });
 }

@@ -1,4 +1,5 @@
-// Where the program finds the kernel's direct interface (kernel/include/solaster/direct.h), if it runs in a guest at all.
+// Where the program finds the kernel's direct interface (kernel/include/solaster/direct.h), if it runs in a guest at
+// all.
 //
 // Context: any thread, from the first line of main on. No allocation.
 #pragma once
@@ -11,7 +12,7 @@ namespace solaster {
 const solaster_direct* find_direct_interface() noexcept;
 
 inline bool is_guest() noexcept {
-    return find_direct_interface() != nullptr;
+  return find_direct_interface() != nullptr;
 }
 
-} // namespace solaster
+}  // namespace solaster

@@ -10,8 +10,8 @@
 
 namespace solaster::internal {
 
-// Runs `main` on shard 0 when all shards are up, then stops them; returns the exit status. `complain` prints a line for the
-// user. Uses options().
+// Runs `main` on shard 0 when all shards are up, then stops them; returns the exit status. `complain` prints a line for
+// the user. Uses options().
 int run_shards(noncopyable_function<future<int>()> main, noncopyable_function<void(const std::string&)> complain);
 
-} // namespace solaster::internal
+}  // namespace solaster::internal

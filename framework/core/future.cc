@@ -13,23 +13,23 @@ constinit thread_local shard_hot_state hot;
 static logger future_log("future");
 
 void die(const char* what) noexcept {
-    future_log.error("{}", what);
-    std::abort();
+  future_log.error("{}", what);
+  std::abort();
 }
 
 void report_ignored_failure(std::exception_ptr ex) noexcept {
-    try {
-        future_log.warn("a failed future was ignored: {}", describe(ex));
-    } catch (...) {
-    }
+  try {
+    future_log.warn("a failed future was ignored: {}", describe(ex));
+  } catch (...) {
+  }
 }
 
 void promise_base::abandon() noexcept {
-    if (_state) {
-        _state->set_exception(std::make_exception_ptr(broken_promise()));
-    }
-    make_ready();
+  if (_state) {
+    _state->set_exception(std::make_exception_ptr(broken_promise()));
+  }
+  make_ready();
 }
 
-} // namespace internal
-} // namespace solaster
+}  // namespace internal
+}  // namespace solaster

@@ -11,12 +11,12 @@
 namespace boost::program_options {
 class options_description;
 class variables_map;
-} // namespace boost::program_options
+}  // namespace boost::program_options
 
 namespace solaster {
 
 struct option_error : std::runtime_error {
-    using std::runtime_error::runtime_error;
+  using std::runtime_error::runtime_error;
 };
 
 void describe_engine_options(boost::program_options::options_description&, const std::string& default_log_level);
@@ -31,4 +31,4 @@ namespace internal {
 void set_options(engine_options) noexcept;
 }
 
-} // namespace solaster
+}  // namespace solaster

@@ -10,10 +10,10 @@ namespace solaster {
 using shard_id = unsigned;
 
 inline shard_id this_shard_id() noexcept {
-    return internal::hot.shard_id;
+  return internal::hot.shard_id;
 }
 
 // smp::submit_to and the rest are in smp.hh.
 class smp;
 
-} // namespace solaster
+}  // namespace solaster

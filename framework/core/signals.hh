@@ -10,10 +10,10 @@ namespace solaster::internal {
 
 // From now on `signo` is collected instead of doing what it does.
 void claim_signal(int signo);
-// Bits of the signals that have come since the last call (bit n - 1 is signal n). `thorough` false looks only where it costs a
-// load: the caller asks thoroughly now and then, and after a sleep.
+// Bits of the signals that have come since the last call (bit n - 1 is signal n). `thorough` false looks only where it
+// costs a load: the caller asks thoroughly now and then, and after a sleep.
 uint64_t take_signals(bool thorough) noexcept;
 // Back to the default action, so that a second Ctrl-C ends a program whose stop hangs.
 void restore_default(int signo) noexcept;
 
-} // namespace solaster::internal
+}  // namespace solaster::internal

@@ -14,21 +14,21 @@
 namespace solaster {
 
 class stop_signal {
-    condition_variable _arrived;
-    abort_source _abort;
+  condition_variable _arrived;
+  abort_source _abort;
 
-    void on_signal();
+  void on_signal();
 
-public:
-    stop_signal();
-    ~stop_signal();
-    stop_signal(const stop_signal&) = delete;
+ public:
+  stop_signal();
+  ~stop_signal();
+  stop_signal(const stop_signal&) = delete;
 
-    future<> wait() {
-        return _arrived.wait([this] { return stopping(); });
-    }
-    bool stopping() const noexcept { return _abort.abort_was_requested(); }
-    abort_source& as_abort_source() noexcept { return _abort; }
+  future<> wait() {
+    return _arrived.wait([this] { return stopping(); });
+  }
+  bool stopping() const noexcept { return _abort.abort_was_requested(); }
+  abort_source& as_abort_source() noexcept { return _abort; }
 };
 
-} // namespace solaster
+}  // namespace solaster

@@ -13,11 +13,11 @@ class network_stack;
 
 // Linux's sockets over the reactor's back end. In framework/socket/posix.
 std::unique_ptr<network_stack> make_posix_stack(const engine_options&);
-// Our own TCP over a virtio NIC (guest) or a tap (--tap). In framework/socket/native. Made on each shard by the shard's own
-// thread, shard 0 first; network_stack::initialize() follows, again shard 0 first.
+// Our own TCP over a virtio NIC (guest) or a tap (--tap). In framework/socket/native. Made on each shard by the shard's
+// own thread, shard 0 first; network_stack::initialize() follows, again shard 0 first.
 std::unique_ptr<network_stack> make_native_stack(const engine_options&);
 
 // The one that the options name; null for "none".
 std::unique_ptr<network_stack> make_network_stack(const engine_options&);
 
-} // namespace solaster
+}  // namespace solaster

@@ -6,7 +6,8 @@
 //         EXPECT_EQ(...);                       // EXPECT_, not ASSERT_: that one returns; REACTOR_REQUIRE throws
 //     }
 //
-// Each test starts two shards and stops them (a few milliseconds). SOLASTER_TEST_OPTIONS adds framework options, such as
+// Each test starts two shards and stops them (a few milliseconds). SOLASTER_TEST_OPTIONS adds framework options, such
+// as
 // "--reactor-backend epoll". An exception out of the body fails the test.
 #pragma once
 
@@ -24,20 +25,20 @@ namespace solaster::testing {
 // (--smp 2 --memory 128M --network-stack none --overprovisioned).
 void run_in_reactor(noncopyable_function<future<>()> body, std::vector<std::string> options = {});
 
-} // namespace solaster::testing
+}  // namespace solaster::testing
 
-#define REACTOR_TEST_WITH(suite, name, ...)                                                                                      \
-    static ::solaster::future<> suite##_##name##_body();                                                                         \
-    TEST(suite, name) {                                                                                                          \
-        ::solaster::testing::run_in_reactor(&suite##_##name##_body, {__VA_ARGS__});                                              \
-    }                                                                                                                            \
-    static ::solaster::future<> suite##_##name##_body()
+#define REACTOR_TEST_WITH(suite, name, ...)                                     \
+  static ::solaster::future<> suite##_##name##_body();                          \
+  TEST(suite, name) {                                                           \
+    ::solaster::testing::run_in_reactor(&suite##_##name##_body, {__VA_ARGS__}); \
+  }                                                                             \
+  static ::solaster::future<> suite##_##name##_body()
 
 #define REACTOR_TEST(suite, name) REACTOR_TEST_WITH(suite, name, )
 
-#define REACTOR_REQUIRE(condition)                                                                                               \
-    do {                                                                                                                         \
-        if (!(condition)) {                                                                                                      \
-            throw std::runtime_error("required: " #condition);                                                                   \
-        }                                                                                                                        \
-    } while (0)
+#define REACTOR_REQUIRE(condition)                       \
+  do {                                                   \
+    if (!(condition)) {                                  \
+      throw std::runtime_error("required: " #condition); \
+    }                                                    \
+  } while (0)
