@@ -43,6 +43,10 @@ class dhcp_client {
   // What is to be sent, once. Ask after each of the above.
   std::optional<message> take_message(instant now) noexcept;
 
+  // This address is ours by a lease.
+  bool holds(ipv4_address a) const noexcept {
+    return (_state == state::bound || _state == state::renewing || _state == state::rebinding) && _lease.address == a;
+  }
   state phase() const noexcept { return _state; }
   const dhcp_lease& lease() const noexcept { return _lease; }  // from acquired to lost
 

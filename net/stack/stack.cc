@@ -53,6 +53,9 @@ void stack::impl::update_plain() noexcept {
 }
 
 void stack::set_address(const address_config& config, instant now) noexcept {
+  // The address that our own DHCP client has got comes back from a host that tells all its shards: the lease goes on.
+  const auto& have = _impl->ip.address();
+  if (have && have->address == config.address && _impl->dhcp.holds(config.address)) return;
   _impl->dhcp.stop();
   _impl->set_address(config, now);
 }

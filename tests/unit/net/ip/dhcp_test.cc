@@ -194,6 +194,15 @@ TEST(dhcp, infinite_lease_has_no_deadline) {
   EXPECT_EQ(h.s->next_deadline(), instant::never());
 }
 
+TEST(dhcp, lease_goes_on_when_the_host_sets_its_address) {
+  with_dhcp h;
+  h.bind();
+  h.messages();
+  h.s->set_address({.address = ip_of(7), .prefix_length = 24, .gateway = server}, h.now);
+  EXPECT_EQ(h.messages(), lines{});
+  EXPECT_EQ(h.s->next_deadline(), h.now + seconds(500));
+}
+
 TEST(dhcp, static_address_ends_it) {
   with_dhcp h;
   h.messages();
