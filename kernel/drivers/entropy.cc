@@ -92,13 +92,15 @@ bool seed_from_cpu(u32* key) {
 }  // namespace
 
 void entropy_initialise() {
-  auto g = shared.lock();
-  if (seed_from_cpu(g->key)) return;
-  if (virtio_rng_read(g->key, sizeof g->key)) {
+  u32 key[key_words];
+  if (!seed_from_cpu(key)) {
+    if (!virtio_rng_read(key, sizeof key)) {
+      refuse("no source of random numbers: give the guest a CPU with RDRAND (-cpu max) or a virtio-rng device");
+    }
     log::info("entropy: from virtio-rng");
-    return;
   }
-  refuse("no source of random numbers: give the guest a CPU with RDRAND (-cpu max) or a virtio-rng device");
+  auto g = shared.lock();
+  memcpy(g->key, key, sizeof key);
 }
 
 void random_bytes(void* out, usize n) {
