@@ -19,7 +19,7 @@ void core::update_window(connection& c, const incoming& s) noexcept {
         if (window > c.snd_wnd_max) {
             c.snd_wnd_max = window;
         }
-        if (c.send_bytes > c.flight() || c.fin_queued) {
+        if (c.send_bytes > c.flight()) {
             want_output(c);
         }
     }

@@ -114,6 +114,7 @@ public:
     uint32_t outstanding() const noexcept { return uint32_t(snd_max - snd_una); }
     uint32_t receive_held() const noexcept { return receive_charge + taken_charge + out_of_order.charge(); }
     instant& deadline(timer t) noexcept { return deadlines[size_t(t)]; }
+    bool fin_unacknowledged() const noexcept { return fin_queued && st != state::fin_wait_2; }
     bool at_eof() const noexcept { return fin_received && receive_bytes == 0; }
     bool is_valid() const noexcept;
 };

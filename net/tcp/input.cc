@@ -91,6 +91,12 @@ bool core::predicted(const connection& c, const incoming& s) const noexcept {
 
 // RFC 9293 3.10.7.4, in its order. A step that says false has ended the segment.
 void core::input_steps(connection& c, incoming& s, instant now) noexcept {
+    if (c.st == state::syn_received && s.begin == c.irs && (s.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn) {
+        // The peer's SYN again, of a simultaneous open: our answer was lost, and an ACK alone would not help it.
+        c.retransmit_due = true;
+        want_output(c);
+        return;
+    }
     if (!check_sequence(c, s, now)) {
         return;
     }
@@ -193,12 +199,6 @@ bool core::check_reset(connection& c, const incoming& s, instant now) noexcept {
 bool core::check_syn(connection& c, const incoming& s, instant now) noexcept {
     if (!s.has(tcp_syn)) {
         return true;
-    }
-    if (c.st == state::syn_received && s.begin == c.irs) {
-        // The peer's SYN again, of a simultaneous open: our answer was lost.
-        c.retransmit_due = true;
-        want_output(c);
-        return false;
     }
     challenge(c, now);
     return false;

@@ -78,7 +78,7 @@ bool core::output(connection& c, instant now) noexcept {
 core::plan core::next_segment(const connection& c) const noexcept {
     const uint32_t offset = c.flight();
     if (offset >= c.send_bytes) {
-        return {.go = c.fin_queued && offset == c.send_bytes, .fin = true};
+        return {.go = c.fin_unacknowledged() && offset == c.send_bytes, .fin = true};
     }
     const uint32_t available = c.send_bytes - offset;
     const uint32_t cwnd = c.congestion.cwnd() + c.recovery.extra_segments() * c.mss;
@@ -88,7 +88,7 @@ core::plan core::next_segment(const connection& c) const noexcept {
     }
     const uint32_t usable = window - offset;
     uint32_t length = std::min(std::min(available, usable), c.segment_max);
-    const bool resending = c.snd_nxt < c.snd_max;
+    const bool resending = c.snd_nxt < c.snd_max && !c.persisting;
     // A small segment at the end of the data waits while another small one is in flight (Nagle, as Minshall put it).
     const bool tail_may_go = c.nodelay || c.fin_queued || resending || c.snd_sml <= c.snd_una;
     if (length < c.mss) {
@@ -199,8 +199,11 @@ bool core::output_acks(connection& c, instant now) noexcept {
 
 // SYN, or SYN and ACK of a simultaneous open.
 bool core::output_syn(connection& c, instant now) noexcept {
-    if (c.st == state::closed || (c.snd_nxt != c.iss && !c.retransmit_due)) {
+    if (c.st == state::closed) {
         return true;
+    }
+    if (c.snd_nxt != c.iss && !c.retransmit_due) {
+        return c.st == state::syn_sent || output_acks(c, now);
     }
     if (!_ip.ready()) {
         return false;
