@@ -37,6 +37,7 @@ int64_t header_field(const char* header, int index) {
 result<cpio_entry> next_entry(std::span<const uint8_t>& archive, size_t& position) {
   auto rest = archive.subspan(position);
   if (rest.size() < header_bytes) return errc::inval;
+  // SAFETY: text; at least header_bytes are there.
   auto* header = reinterpret_cast<const char*>(rest.data());
   if (std::memcmp(header, "070701", 6) != 0 && std::memcmp(header, "070702", 6) != 0) return errc::inval;
   int64_t mode = header_field(header, 1), file_bytes = header_field(header, 6), name_bytes = header_field(header, 11);
@@ -79,6 +80,7 @@ status add_entry(node& root, const cpio_entry& e) {
     case abi::s_ifreg: made = make_ref<ram_file>(e.mode & 07777, e.content); break;
     case abi::s_ifdir: made = make_ref<ram_directory>(e.mode & 07777); break;
     case abi::s_iflnk:
+      // SAFETY: bytes as text.
       made = make_ref<ram_symlink>(std::string_view(reinterpret_cast<const char*>(e.content.data()), e.content.size()));
       break;
     default: return {};  // device nodes: /dev is the kernel's
@@ -92,6 +94,7 @@ status add_entry(node& root, const cpio_entry& e) {
 }  // namespace
 
 status populate_initrd(node& root, std::span<const std::byte> initrd) {
+  // SAFETY: bytes as bytes.
   std::span<const uint8_t> archive(reinterpret_cast<const uint8_t*>(initrd.data()), initrd.size());
   size_t position = 0;
   while (position < archive.size()) {

@@ -11,6 +11,9 @@ namespace {
 
 std::atomic<uint64_t> last_ino{0};
 
+// SAFETY: only of a transfer that io::kernel made from a pointer.
+void* kernel_pointer(uint64_t address) { return reinterpret_cast<void*>(address); }
+
 }  // namespace
 
 uint64_t next_ino() { return last_ino.fetch_add(1, std::memory_order_relaxed) + 1; }
@@ -18,11 +21,11 @@ uint64_t next_ino() { return last_ino.fetch_add(1, std::memory_order_relaxed) + 
 result<size_t> io::put(const void* source, size_t n) {
   if (n > _left) n = _left;
   if (_user) {
-    size_t moved = mm::copy_out_partial(reinterpret_cast<void*>(_address), source, n);
+    size_t moved = mm::copy_out_partial(mm::program_pointer<void>(_address), source, n);
     if (moved == 0 && n) return errc::fault;
     n = moved;
   } else {
-    std::memcpy(reinterpret_cast<void*>(_address), source, n);
+    std::memcpy(kernel_pointer(_address), source, n);
   }
   _address += n;
   _left -= n;
@@ -32,11 +35,11 @@ result<size_t> io::put(const void* source, size_t n) {
 result<size_t> io::get(void* destination, size_t n) {
   if (n > _left) n = _left;
   if (_user) {
-    size_t moved = mm::copy_in_partial(destination, reinterpret_cast<const void*>(_address), n);
+    size_t moved = mm::copy_in_partial(destination, mm::program_pointer<const void>(_address), n);
     if (moved == 0 && n) return errc::fault;
     n = moved;
   } else {
-    std::memcpy(destination, reinterpret_cast<void*>(_address), n);
+    std::memcpy(destination, kernel_pointer(_address), n);
   }
   _address += n;
   _left -= n;

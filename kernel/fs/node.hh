@@ -19,6 +19,7 @@ namespace solaster::kernel::fs {
 class io {
  public:
   static io user(uint64_t address, size_t length) { return io(address, length, true); }
+  // SAFETY: the address becomes this pointer again, and only there.
   static io kernel(void* p, size_t length) { return io(reinterpret_cast<uint64_t>(p), length, false); }
   size_t left() const { return _left; }
   uint64_t address() const { return _address; }

@@ -84,7 +84,7 @@ class pipe_file : public file {
 
   result<int64_t> ioctl(uint32_t request, uint64_t argument) override {
     if (request != abi::fionread) return errc::notty;
-    if (!mm::put(reinterpret_cast<i32*>(argument), i32(_pipe->used()))) return errc::fault;
+    if (!mm::put(mm::program_pointer<i32>(argument), i32(_pipe->used()))) return errc::fault;
     return 0;
   }
 

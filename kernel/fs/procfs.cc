@@ -26,7 +26,7 @@ void put_program_memory(text& out, uptr from, uptr to) {
   char piece[256];
   while (from < to) {
     usize n = to - from < sizeof piece ? to - from : sizeof piece;
-    if (!mm::copy_in(piece, reinterpret_cast<const void*>(from), n)) return;
+    if (!mm::copy_in(piece, mm::program_pointer<const void>(from), n)) return;
     out << std::string_view(piece, n);
     from += n;
   }
@@ -361,6 +361,7 @@ void populate_self(node& self) {
   must_add(self, "cwd", make_generated_link([](text& out, u64) { out << '/'; }));
   must_add(self, "root", make_generated_link([](text& out, u64) { out << '/'; }));
   must_add(self, "auxv", make_generated([](text& out, u64) {
+             // SAFETY: bytes of an array of plain structures.
              out << std::string_view(reinterpret_cast<const char*>(p().auxv), p().auxv_count * sizeof(abi::auxv_entry));
            }));
   must_add(self, "cmdline", make_generated([](text& out, u64) { put_program_memory(out, p().arguments_start, p().arguments_end); }));

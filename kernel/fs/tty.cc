@@ -81,7 +81,7 @@ class tty_file : public file {
         t.cflag = abi::tty_cs8 | abi::tty_cread | abi::tty_b115200;
         t.lflag = abi::tty_isig;
         t.cc[0] = interrupt_character;
-        if (!mm::put(reinterpret_cast<abi::termios*>(argument), t)) return errc::fault;
+        if (!mm::put(mm::program_pointer<abi::termios>(argument), t)) return errc::fault;
         return 0;
       }
       case abi::tcsets:
@@ -89,16 +89,16 @@ class tty_file : public file {
       case abi::tcsetsf: return 0;
       case abi::tiocgwinsz: {
         abi::winsize w = {};  // unknown: programs then take their defaults
-        if (!mm::put(reinterpret_cast<abi::winsize*>(argument), w)) return errc::fault;
+        if (!mm::put(mm::program_pointer<abi::winsize>(argument), w)) return errc::fault;
         return 0;
       }
       case abi::tiocgpgrp: {
-        if (!mm::put(reinterpret_cast<i32*>(argument), task::process_id)) return errc::fault;
+        if (!mm::put(mm::program_pointer<i32>(argument), task::process_id)) return errc::fault;
         return 0;
       }
       case abi::fionread: {
         i32 n = i32(input.head.load() - input.tail.load());
-        if (!mm::put(reinterpret_cast<i32*>(argument), n)) return errc::fault;
+        if (!mm::put(mm::program_pointer<i32>(argument), n)) return errc::fault;
         return 0;
       }
       default: return errc::notty;

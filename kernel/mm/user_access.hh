@@ -16,6 +16,13 @@ namespace solaster::kernel::mm {
 inline constexpr uptr program_base = 0x1'0000;
 inline constexpr uptr program_end = 0x7fff'ffff'f000;
 
+// An address that a program gave, as a pointer for the functions below; nothing else may follow it.
+// SAFETY: those functions check the range and catch every fault.
+template <typename T = void>
+T* program_pointer(uptr address) {
+  return reinterpret_cast<T*>(address);
+}
+
 inline bool is_program_range(uptr p, usize n) { return p < program_end && n <= program_end - p; }
 
 [[nodiscard]] bool copy_in(void* dst, const void* program_src, usize n);

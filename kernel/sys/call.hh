@@ -20,7 +20,7 @@ struct call {
   int i(int n) const { return int(a[n]); }
   template <class T>
   T* p(int n) const {
-    return reinterpret_cast<T*>(a[n]);
+    return mm::program_pointer<T>(a[n]);
   }
 };
 
@@ -41,12 +41,12 @@ using answer = result<i64>;
 template <class T>
 result<T> read_struct(u64 address) {
   T value;
-  if (!mm::get(value, reinterpret_cast<const T*>(address))) return errc::fault;
+  if (!mm::get(value, mm::program_pointer<const T>(address))) return errc::fault;
   return value;
 }
 template <class T>
 status write_struct(u64 address, const T& value) {
-  if (!mm::put(reinterpret_cast<T*>(address), value)) return errc::fault;
+  if (!mm::put(mm::program_pointer<T>(address), value)) return errc::fault;
   return {};
 }
 

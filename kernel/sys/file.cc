@@ -198,6 +198,7 @@ answer sys_getdents64(call& c) {
   mutex_guard guard(positions);
   for (;;) {
     alignas(8) char buffer[sizeof(abi::dirent64) + abi::name_max + 8] = {};
+    // SAFETY: aligned, and large enough for the longest name.
     auto* e = reinterpret_cast<abi::dirent64*>(buffer);
     auto fill = [&](std::string_view name, u64 ino, fs::node_type type) {
       e->ino = ino;
@@ -217,7 +218,7 @@ answer sys_getdents64(call& c) {
       }
     }
     if (e->reclen > left) return total ? answer(i64(total)) : answer(errc::inval);
-    if (!mm::copy_out(reinterpret_cast<void*>(to), buffer, e->reclen)) return total ? answer(i64(total)) : answer(errc::fault);
+    if (!mm::copy_out(mm::program_pointer<void>(to), buffer, e->reclen)) return total ? answer(i64(total)) : answer(errc::fault);
     to += e->reclen;
     left -= e->reclen;
     total += e->reclen;

@@ -29,6 +29,7 @@ status back_with_file(mm::map_request& r, fs::file& f, u64 offset) {
   r.name = "file";
   if (content.empty()) return errc::nodev;
   if (offset < content.size()) {
+    // SAFETY: bytes as bytes, within the content.
     r.bytes = reinterpret_cast<const std::byte*>(content.data()) + offset;
     r.bytes_length = content.size() - offset;
   } else {

@@ -75,7 +75,7 @@ answer readlink_at(int dirfd, u64 path_address, u64 to, i64 size) {
   if (!found->is_symlink()) return errc::inval;
   auto target = TRY(found->target());
   usize n = target.size() < usize(size) ? target.size() : usize(size);
-  if (!mm::copy_out(reinterpret_cast<void*>(to), target.data(), n)) return errc::fault;
+  if (!mm::copy_out(mm::program_pointer<void>(to), target.data(), n)) return errc::fault;
   return i64(n);
 }
 
@@ -85,7 +85,7 @@ result<path_argument> path_argument::read(u64 address) {
   path_argument a;
   a._text.reset(new (std::nothrow) char[abi::path_max]);
   if (!a._text) return errc::nomem;
-  long n = mm::copy_string_in(a._text.get(), reinterpret_cast<const char*>(address), abi::path_max);
+  long n = mm::copy_string_in(a._text.get(), mm::program_pointer<const char>(address), abi::path_max);
   if (n < 0) return errc(-n);
   a._length = usize(n);
   return a;

@@ -28,8 +28,8 @@ result<i64> clone_thread(const trap_frame& frame, const clone_request& r) {
   if (r.flags & abi::clone_child_cleartid) t->clear_child_tid = r.child_tid;
   i64 tid = t->tid;
   // Linux ignores a bad pointer here too, except for PARENT_SETTID, which it writes before the child runs.
-  if (r.flags & abi::clone_parent_settid) (void)mm::put(reinterpret_cast<i32*>(r.parent_tid), i32(tid));
-  if (r.flags & abi::clone_child_settid) (void)mm::put(reinterpret_cast<i32*>(r.child_tid), i32(tid));
+  if (r.flags & abi::clone_parent_settid) (void)mm::put(mm::program_pointer<i32>(r.parent_tid), i32(tid));
+  if (r.flags & abi::clone_child_settid) (void)mm::put(mm::program_pointer<i32>(r.child_tid), i32(tid));
   sched::start(child);
   return tid;
 }

@@ -74,7 +74,7 @@ bool is_program_code(u64 address) {
 bool follows_call(u64 address) {
   u8 before[7];
   if (!is_program_code(address - sizeof before) || !is_program_code(address) ||
-      !mm::copy_in(before, reinterpret_cast<const void*>(address - sizeof before), sizeof before))
+      !mm::copy_in(before, mm::program_pointer<const void>(address - sizeof before), sizeof before))
     return false;
   auto indirect = [&](usize length) { return before[7 - length] == 0xff && (before[8 - length] >> 3 & 7) == 2; };
   return before[2] == 0xe8 || indirect(2) || indirect(3) || indirect(6) || (indirect(7) && before[1] >> 6 == 2);
@@ -100,7 +100,7 @@ void search_stack(frame_printer& out, u64 rsp) {
   u64 below = 0;
   for (u64 at = rsp & ~u64{7}; at < rsp + searched_bytes; at += 8) {
     u64 word;
-    if (!mm::get(word, reinterpret_cast<const u64*>(at))) return;
+    if (!mm::get(word, mm::program_pointer<const u64>(at))) return;
     if (follows_call(word)) {
       out.add(word, true);
       if (below > at && below < at + main_stack_bytes && below % 8 == 0) return follow_frames(out, word, below);
@@ -114,7 +114,7 @@ void print_backtrace(const trap_frame* frame) {
   out.add(frame->rip, false);
   // A jump through a bad pointer: the caller is what the call left on the stack.
   u64 word;
-  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) && mm::get(word, reinterpret_cast<const u64*>(frame->rsp)) &&
+  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) && mm::get(word, mm::program_pointer<const u64>(frame->rsp)) &&
       is_program_code(word))
     out.add(word, true);
   bool has_chain = frame->rbp >= frame->rsp && frame->rbp - frame->rsp < main_stack_bytes;

@@ -61,6 +61,7 @@ void map_segment(std::span<const u8> file, const abi::elf_phdr& p, u64 bias, std
   r.no_replace = true;
   if (p.filesz) {
     r.kind = mm::backing::bytes;
+    // SAFETY: check_segment has compared the range with the file; `skew` bytes before it are the file's, too.
     r.bytes = reinterpret_cast<const std::byte*>(file.data()) + p.offset - skew;
     r.bytes_length = p.filesz + skew;
   }
@@ -141,6 +142,7 @@ program_symbol find_program_symbol(u64 address) {
       bool holds = (y.info & 15) == abi::elf_stt_func && y.shndx && wanted >= y.value &&
                    (wanted < y.value + y.size || (y.size == 0 && wanted == y.value));
       if (!holds || y.name >= names.size) continue;
+      // SAFETY: inside the string table, cut at its end.
       auto* name = reinterpret_cast<const char*>(file.data() + names.offset + y.name);
       return {std::string_view(name, strnlen(name, names.size - y.name)), wanted - y.value};
     }

@@ -19,7 +19,7 @@ constinit process the_only_process;
 
 // A futex that its owner leaves locked: marked, and one waiter told (Linux kernel/futex/core.c, handle_futex_death).
 void release_robust_futex(u64 address, u32 tid) {
-  auto* word = reinterpret_cast<u32*>(address);
+  auto* word = mm::program_pointer<u32>(address);
   u32 value;
   if (address & 3 || !mm::get(value, word)) return;
   while ((value & abi::futex_tid_mask) == tid) {
@@ -35,11 +35,11 @@ void release_robust_futex(u64 address, u32 tid) {
 
 void walk_robust_list(const task_state& t) {
   abi::robust_list_head head;
-  if (!t.robust_list || !mm::get(head, reinterpret_cast<const abi::robust_list_head*>(t.robust_list))) return;
+  if (!t.robust_list || !mm::get(head, mm::program_pointer<const abi::robust_list_head>(t.robust_list))) return;
   u64 entry = head.list;
   for (usize n = 0; n < abi::robust_list_limit && entry != t.robust_list; n++) {
     u64 next;
-    if (!mm::get(next, reinterpret_cast<const u64*>(entry & ~u64{1}))) return;
+    if (!mm::get(next, mm::program_pointer<const u64>(entry & ~u64{1}))) return;
     if (entry != head.list_op_pending) release_robust_futex((entry & ~u64{1}) + u64(head.futex_offset), u32(t.tid));
     entry = next;
   }
@@ -94,7 +94,7 @@ void on_thread_exit(thread* who) {
   if (!t) return;
   walk_robust_list(*t);
   if (t->clear_child_tid) {
-    auto* word = reinterpret_cast<u32*>(t->clear_child_tid);
+    auto* word = mm::program_pointer<u32>(t->clear_child_tid);
     if (mm::put(word, u32{0})) futex::wake(word, 1);
   }
   if (remove_from_process(the_process(), t) == 0) end_process(the_process().exit_status);

@@ -24,6 +24,7 @@ constexpr u64 flags_mask = 0x50dd5;
 std::byte* xstate_scratch(task_state& t) {
   if (!t.xstate) t.xstate = static_cast<std::byte*>(kmalloc(xstate_size() + 64));
   if (!t.xstate) return nullptr;
+  // SAFETY: 64 bytes more than needed were allocated.
   return reinterpret_cast<std::byte*>(align_up(reinterpret_cast<uptr>(t.xstate), 64));
 }
 
@@ -39,8 +40,8 @@ bool save_xstate(task_state& t, uptr to) {
   sw.xfeatures = xstate_mask();
   sw.xstate_size = u32(size);
   std::memcpy(area + fx_software_offset, &sw, sizeof sw);
-  return mm::copy_out(reinterpret_cast<void*>(to), area, size) &&
-         mm::put(reinterpret_cast<u32*>(to + size), abi::fp_xstate_magic2);
+  return mm::copy_out(mm::program_pointer<void>(to), area, size) &&
+         mm::put(mm::program_pointer<u32>(to + size), abi::fp_xstate_magic2);
 }
 
 bool load_xstate(task_state& t, uptr from) {
@@ -53,12 +54,12 @@ bool load_xstate(task_state& t, uptr from) {
   if (!area) return false;
   abi::fpx_sw_bytes sw;
   u32 magic2 = 0;
-  if (!mm::copy_in(area, reinterpret_cast<void*>(from), fxsave_bytes)) return false;
+  if (!mm::copy_in(area, mm::program_pointer<void>(from), fxsave_bytes)) return false;
   std::memcpy(&sw, area + fx_software_offset, sizeof sw);
   bool is_whole = sw.magic1 == abi::fp_xstate_magic1 && sw.xstate_size == size &&
-                  mm::get(magic2, reinterpret_cast<u32*>(from + size)) && magic2 == abi::fp_xstate_magic2;
+                  mm::get(magic2, mm::program_pointer<u32>(from + size)) && magic2 == abi::fp_xstate_magic2;
   if (is_whole) {
-    if (!mm::copy_in(area, reinterpret_cast<void*>(from), size)) return false;
+    if (!mm::copy_in(area, mm::program_pointer<void>(from), size)) return false;
   } else {  // only the x87 and SSE part, as a program that knows no more would leave it
     std::memset(area + fxsave_bytes, 0, size - fxsave_bytes);
     u64 components = 3;
@@ -116,7 +117,7 @@ bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const ab
   if (info.signo == abi::sig_segv || info.signo == abi::sig_bus) f.uc.mcontext.cr2 = info.fault.addr;
   f.uc.sigmask = mask;
   f.info = info;
-  if (!mm::put(reinterpret_cast<abi::rt_sigframe*>(at), f)) return false;
+  if (!mm::put(mm::program_pointer<abi::rt_sigframe>(at), f)) return false;
   frame->rdi = u64(info.signo);
   frame->rsi = at + offsetof(abi::rt_sigframe, info);
   frame->rdx = at + offsetof(abi::rt_sigframe, uc);
@@ -132,7 +133,7 @@ bool restore_signal_frame(trap_frame* frame) {
   abi::ucontext uc;
   // The handler's return popped pretcode.
   uptr at = frame->rsp - 8;
-  if (!mm::get(uc, reinterpret_cast<abi::ucontext*>(at + offsetof(abi::rt_sigframe, uc)))) return false;
+  if (!mm::get(uc, mm::program_pointer<abi::ucontext>(at + offsetof(abi::rt_sigframe, uc)))) return false;
   if (!load_xstate(t, uc.mcontext.fpstate)) return false;
   restore_registers(*frame, uc.mcontext);
   frame->full_return = 1;

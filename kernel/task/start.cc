@@ -36,7 +36,7 @@ class stack_writer {
   void align(u64 a) { _at = align_down(_at, a); }
   uptr push(const void* bytes, usize n) {
     _at -= n;
-    if (!mm::copy_out(reinterpret_cast<void*>(_at), bytes, n)) refuse("not enough memory for the program's stack");
+    if (!mm::copy_out(mm::program_pointer<void>(_at), bytes, n)) refuse("not enough memory for the program's stack");
     return _at;
   }
   uptr push_string(std::string_view s) {
