@@ -189,6 +189,10 @@ bool reactor::poll_once() {
   }
   any |= memory::drain_foreign_frees() != 0;
   any |= memory::reclaim_if_low();
+  // Before a sleep the back end is entered once, by wait(): it takes in what has come as well.
+  if (!any && internal::hot.tasks.empty() && is_idle_time_over()) {
+    return _backend->take_ready();
+  }
   if (!any || _backend->poll_is_cheap() || internal::hot.loop_now_ns - _backend_polled_ns >= backend_poll_interval_ns) {
     any |= poll_backend();
   }
@@ -227,6 +231,10 @@ void reactor::idle() {
   _idle_since_ns = 0;
 }
 
+bool reactor::is_idle_time_over() const noexcept {
+  return _idle_poll_ns == 0 || (_idle_since_ns != 0 && internal::hot.loop_now_ns - _idle_since_ns >= _idle_poll_ns);
+}
+
 bool reactor::enter_interrupt_mode() {
   for (size_t i = 0; i < _pollers.size(); ++i) {
     if (!_pollers[i]->try_enter_interrupt_mode()) {
@@ -247,21 +255,25 @@ void reactor::sleep() {
   for (poller* p : _pollers) {
     deadline = std::min(deadline, p->next_deadline());
   }
+  bool slept = false;
   _sleeping.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: wake_if_sleeping
   if ((!_queues || _queues->nothing_came()) && !memory::has_foreign_frees() && internal::hot.tasks.empty()) {
-    int64_t before = _backend->now().ns;
-    if (deadline.ns > before) {
+    if (deadline.ns > internal::hot.loop_now_ns) {
       _backend->wait(deadline);
       ++_stats.sleeps;
-      _stats.slept_ns += _backend->now().ns - before;
+      slept = true;
     }
   }
   _sleeping.store(false, std::memory_order_relaxed);
   for (poller* p : _pollers) {
     p->exit_interrupt_mode();
   }
+  int64_t before = internal::hot.loop_now_ns;
   update_now();
+  if (slept) {
+    _stats.slept_ns += internal::hot.loop_now_ns - before;
+  }
   run_signal_handlers(true);
 }
 

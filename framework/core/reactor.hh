@@ -75,6 +75,7 @@ class reactor {
   void settle() noexcept;
   bool poll_once();
   bool poll_backend();
+  bool is_idle_time_over() const noexcept;
   bool run_timers();
   bool run_signal_handlers(bool thorough);
   void idle();

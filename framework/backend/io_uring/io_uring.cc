@@ -119,8 +119,8 @@ void io_uring_backend::enter(unsigned wait_for, const instant* deadline) noexcep
   }
 }
 
-// In an idle turn, what is queued goes with the wait() that follows: one system call for both. In a turn that has other
-// work, the kernel is entered only now and then.
+// In an idle turn take_ready() and wait() are called instead: one system call hands over, waits and takes in. In a turn
+// that has other work the kernel is entered only now and then.
 bool io_uring_backend::poll() {
   if (take_completions()) {
     return true;

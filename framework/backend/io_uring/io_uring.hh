@@ -41,6 +41,7 @@ class io_uring_backend final : public reactor_backend {
   std::string_view name() const noexcept override { return "io_uring"; }
   instant now() noexcept override;
   bool poll() override;
+  bool take_ready() override { return take_completions(); }
   bool poll_is_cheap() const noexcept override { return true; }
   void wait(instant deadline) override;
   void wake() noexcept override;
