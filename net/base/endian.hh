@@ -7,8 +7,12 @@
 
 namespace solaster::net {
 
-inline uint8_t load8(const std::byte* p) noexcept { return uint8_t(*p); }
-inline void store8(std::byte* p, uint8_t v) noexcept { *p = std::byte(v); }
+inline uint8_t load8(const std::byte* p) noexcept {
+  return uint8_t(*p);
+}
+inline void store8(std::byte* p, uint8_t v) noexcept {
+  *p = std::byte(v);
+}
 
 inline uint16_t load_be16(const std::byte* p) noexcept {
   uint16_t v;

@@ -1,5 +1,5 @@
-// xoshiro256**: fast, good, not secret. For jitter, ports, identifiers, tests; what an attacker must not guess goes through
-// siphash with a secret as well.
+// xoshiro256**: fast, good, not secret. For jitter, ports, identifiers, tests; what an attacker must not guess goes
+// through siphash with a secret as well.
 //
 // Spec: Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021; seeded by splitmix64.
 #pragma once
@@ -32,9 +32,7 @@ class prng {
     return out;
   }
   // In [0, bound); bound 0 gives 0. The bias of at most bound / 2^64 is accepted.
-  constexpr uint64_t below(uint64_t bound) noexcept {
-    return uint64_t((unsigned __int128)(next()) * bound >> 64);
-  }
+  constexpr uint64_t below(uint64_t bound) noexcept { return uint64_t((unsigned __int128)(next())*bound >> 64); }
   // In [low, high].
   constexpr uint64_t between(uint64_t low, uint64_t high) noexcept { return low + below(high - low + 1); }
   // True so many times in a million. (No floating point: the kernel has none.)

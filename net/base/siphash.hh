@@ -1,7 +1,7 @@
 // Keyed hashes of a few words, so that a stranger cannot choose collisions or predict numbers.
 //
-// siphash24: a pseudo-random function; for initial sequence numbers, ports, identifiers. keyed_mix: a handful of instructions
-// for hash tables on the hot path; keyed, so an outsider does not see which tuples collide, but not a PRF.
+// siphash24: a pseudo-random function; for initial sequence numbers, ports, identifiers. keyed_mix: a handful of
+// instructions for hash tables on the hot path; keyed, so an outsider does not see which tuples collide, but not a PRF.
 // Spec: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
 #pragma once
 
@@ -24,10 +24,20 @@ constexpr uint64_t siphash24(hash_key key, std::span<const uint64_t> words) noex
   uint64_t v2 = key.k0 ^ 0x6c7967656e657261, v3 = key.k1 ^ 0x7465646279746573;
   auto rotl = [](uint64_t x, int k) { return x << k | x >> (64 - k); };
   auto round = [&] {
-    v0 += v1; v1 = rotl(v1, 13); v1 ^= v0; v0 = rotl(v0, 32);
-    v2 += v3; v3 = rotl(v3, 16); v3 ^= v2;
-    v0 += v3; v3 = rotl(v3, 21); v3 ^= v0;
-    v2 += v1; v1 = rotl(v1, 17); v1 ^= v2; v2 = rotl(v2, 32);
+    v0 += v1;
+    v1 = rotl(v1, 13);
+    v1 ^= v0;
+    v0 = rotl(v0, 32);
+    v2 += v3;
+    v3 = rotl(v3, 16);
+    v3 ^= v2;
+    v0 += v3;
+    v3 = rotl(v3, 21);
+    v3 ^= v0;
+    v2 += v1;
+    v1 = rotl(v1, 17);
+    v1 ^= v2;
+    v2 = rotl(v2, 32);
   };
   auto absorb = [&](uint64_t m) {
     v3 ^= m;
@@ -35,10 +45,12 @@ constexpr uint64_t siphash24(hash_key key, std::span<const uint64_t> words) noex
     round();
     v0 ^= m;
   };
-  for (uint64_t m : words) absorb(m);
+  for (uint64_t m : words)
+    absorb(m);
   absorb(uint64_t(words.size() * 8) << 56);
   v2 ^= 0xff;
-  for (int i = 0; i < 4; ++i) round();
+  for (int i = 0; i < 4; ++i)
+    round();
   return v0 ^ v1 ^ v2 ^ v3;
 }
 

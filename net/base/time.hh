@@ -16,10 +16,18 @@ struct duration {
   constexpr duration operator/(int64_t k) const { return {ns / k}; }
 };
 
-constexpr duration nanoseconds(int64_t n) { return {n}; }
-constexpr duration microseconds(int64_t n) { return {n * 1'000}; }
-constexpr duration milliseconds(int64_t n) { return {n * 1'000'000}; }
-constexpr duration seconds(int64_t n) { return {n * 1'000'000'000}; }
+constexpr duration nanoseconds(int64_t n) {
+  return {n};
+}
+constexpr duration microseconds(int64_t n) {
+  return {n * 1'000};
+}
+constexpr duration milliseconds(int64_t n) {
+  return {n * 1'000'000};
+}
+constexpr duration seconds(int64_t n) {
+  return {n * 1'000'000'000};
+}
 
 struct instant {
   int64_t ns = 0;

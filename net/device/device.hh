@@ -3,7 +3,8 @@
 // A `device` has one owner (shard 0's host) and speaks of the whole NIC; a `queue` (one receive and one transmit ring)
 // belongs to one shard and is driven by bursts.
 //
-// Context: a queue: its shard only; a device: its owner. Errors: result<T>; a queue's calls cannot fail, they take less.
+// Context: a queue: its shard only; a device: its owner. Errors: result<T>; a queue's calls cannot fail, they take
+// less.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,14 @@ namespace solaster::net {
 
 struct device_info {
   mac_address mac;
-  uint16_t mtu = 1500;            // of the IP packet
+  uint16_t mtu = 1500;  // of the IP packet
   uint16_t queue_pairs_max = 1;
   bool link_up = true;
-  bool tx_checksum = false;       // completes partial checksums
-  bool rx_checksum = false;       // marks packets valid or partial
-  bool tso4 = false;              // cuts gso_type::tcpv4
-  bool receives_large = false;    // may deliver packets larger than the MTU (GUEST_TSO4)
-  bool rss = false;               // set_rss works
+  bool tx_checksum = false;     // completes partial checksums
+  bool rx_checksum = false;     // marks packets valid or partial
+  bool tso4 = false;            // cuts gso_type::tcpv4
+  bool receives_large = false;  // may deliver packets larger than the MTU (GUEST_TSO4)
+  bool rss = false;             // set_rss works
   uint32_t gso_max = 65535;
 };
 
@@ -37,9 +38,9 @@ struct rss_config {
 struct queue_stats {
   uint64_t rx_packets = 0, rx_bytes = 0, rx_dropped = 0;
   uint64_t tx_packets = 0, tx_bytes = 0;
-  uint64_t kicks = 0;            // notifications written to the device
-  uint64_t copied_bytes = 0;     // payload copied because the device could not reach it
-  uint64_t device_errors = 0;    // ids, lengths, indices that the device got wrong
+  uint64_t kicks = 0;          // notifications written to the device
+  uint64_t copied_bytes = 0;   // payload copied because the device could not reach it
+  uint64_t device_errors = 0;  // ids, lengths, indices that the device got wrong
 };
 
 class queue {
@@ -55,8 +56,8 @@ class queue {
   virtual void reap() noexcept = 0;
   // Tells the device of what was added since the last kick, if it wants to be told.
   virtual void kick() noexcept = 0;
-  // Asks for an interrupt at the next receive (or transmit completion if the ring was full). False: there is work already, do
-  // not sleep.
+  // Asks for an interrupt at the next receive (or transmit completion if the ring was full). False: there is work
+  // already, do not sleep.
   virtual bool arm() noexcept = 0;
   virtual void disarm() noexcept = 0;
   virtual const queue_stats& stats() const noexcept = 0;
@@ -75,8 +76,8 @@ class device {
   virtual const device_info& info() const noexcept = 0;
   // How many pairs will be opened. Before the first open_queue.
   virtual result<> set_queue_pairs(uint16_t pairs) noexcept = 0;
-  // The pair `config.index`, its memory from `m` (the shard's), its packets from `slab`. The device owns the queue object;
-  // it dies with the device or by close_queue.
+  // The pair `config.index`, its memory from `m` (the shard's), its packets from `slab`. The device owns the queue
+  // object; it dies with the device or by close_queue.
   virtual result<queue*> open_queue(const queue_config& config, memory& m, packet_slab& slab) noexcept = 0;
   // Destroys a queue and lets go of what it holds. On the queue's shard, after reset().
   virtual void close_queue(uint16_t index) noexcept { (void)index; }

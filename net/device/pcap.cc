@@ -29,7 +29,8 @@ pcap_writer::pcap_writer(sink& to, uint32_t snap_length) noexcept : _to(to), _sn
 
 void pcap_writer::add(const packet& frame, uint64_t unix_ns) noexcept {
   uint32_t left = std::min(frame.size(), _snap_length);
-  const std::array<record_header, 1> h{{{uint32_t(unix_ns / 1'000'000'000), uint32_t(unix_ns % 1'000'000'000), left, frame.size()}}};
+  const std::array<record_header, 1> h{
+      {{uint32_t(unix_ns / 1'000'000'000), uint32_t(unix_ns % 1'000'000'000), left, frame.size()}}};
   _to.write(std::as_bytes(std::span(h)));
   for (uint32_t i = 0; i < frame.fragment_count() && left; ++i) {
     const uint32_t n = std::min(frame.frag(i).size(), left);

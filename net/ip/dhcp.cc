@@ -6,12 +6,14 @@
 namespace solaster::net {
 namespace {
 
-constexpr uint32_t infinite = 0xffffffff;            // RFC 2131 3.3
-constexpr duration retry_least = seconds(60);        // in renewing and rebinding, RFC 2131 4.4.5
-constexpr uint32_t lease_default_seconds = 3600;     // a server that names none
+constexpr uint32_t infinite = 0xffffffff;         // RFC 2131 3.3
+constexpr duration retry_least = seconds(60);     // in renewing and rebinding, RFC 2131 4.4.5
+constexpr uint32_t lease_default_seconds = 3600;  // a server that names none
 
 // By class, when the server sends no mask.
-uint8_t default_prefix(ipv4_address a) { return a.value >> 31 == 0 ? 8 : a.value >> 30 == 2 ? 16 : 24; }
+uint8_t default_prefix(ipv4_address a) {
+  return a.value >> 31 == 0 ? 8 : a.value >> 30 == 2 ? 16 : 24;
+}
 
 }  // namespace
 
@@ -47,7 +49,8 @@ void dhcp_client::retry_at(instant now) noexcept {
 }
 
 std::optional<dhcp_client::message> dhcp_client::take_message(instant now) noexcept {
-  if (!_send) return {};
+  if (!_send)
+    return {};
   _send = false;
   ++_tries;
   message m;
@@ -65,15 +68,18 @@ std::optional<dhcp_client::message> dhcp_client::take_message(instant now) noexc
       m.query.broadcast = true;
       m.query.requested_address = _offered;
       m.query.server_id = _server;
-      if (_tries == 1) _requested_at = now;
+      if (_tries == 1)
+        _requested_at = now;
       return m;
     case state::renewing:
     case state::rebinding:
       // Table 5: neither server identifier nor requested address, ciaddr filled in.
       m.query.type = dhcp_type::request;
       m.query.client_address = m.source = _lease.address;
-      if (_state == state::renewing) m.destination = _server;
-      if (_tries == 1) _requested_at = now;
+      if (_state == state::renewing)
+        m.destination = _server;
+      if (_tries == 1)
+        _requested_at = now;
       return m;
     default:
       return {};
@@ -81,9 +87,11 @@ std::optional<dhcp_client::message> dhcp_client::take_message(instant now) noexc
 }
 
 dhcp_client::change dhcp_client::input(const dhcp_reply& reply, instant now) noexcept {
-  if (_state == state::off || _state == state::bound || reply.xid != _xid || reply.client != _mac) return change::none;
+  if (_state == state::off || _state == state::bound || reply.xid != _xid || reply.client != _mac)
+    return change::none;
   if (_state == state::selecting) {
-    if (reply.type != dhcp_type::offer || !reply.server_id || reply.your_address.any()) return change::none;
+    if (reply.type != dhcp_type::offer || !reply.server_id || reply.your_address.any())
+      return change::none;
     _offered = reply.your_address;
     _server = *reply.server_id;
     enter(state::requesting, now);
@@ -94,7 +102,8 @@ dhcp_client::change dhcp_client::input(const dhcp_reply& reply, instant now) noe
     enter(state::selecting, now);
     return had ? change::lost : change::none;
   }
-  if (reply.type != dhcp_type::ack || reply.your_address.any() || reply.your_address.multicast()) return change::none;
+  if (reply.type != dhcp_type::ack || reply.your_address.any() || reply.your_address.multicast())
+    return change::none;
   return acquire(reply, now);
 }
 
@@ -103,8 +112,10 @@ dhcp_client::change dhcp_client::acquire(const dhcp_reply& reply, instant now) n
   const dhcp_lease old = _lease;
   _lease.address = reply.your_address;
   _lease.gateway = reply.router.value_or(ipv4_address{});
-  _lease.prefix_length = reply.subnet_mask ? uint8_t(std::countl_one(reply.subnet_mask->value)) : default_prefix(_lease.address);
-  if (reply.server_id) _server = *reply.server_id;
+  _lease.prefix_length =
+      reply.subnet_mask ? uint8_t(std::countl_one(reply.subnet_mask->value)) : default_prefix(_lease.address);
+  if (reply.server_id)
+    _server = *reply.server_id;
 
   const uint32_t length = std::max(reply.lease_seconds.value_or(lease_default_seconds), 10u);
   _state = state::bound;
@@ -124,7 +135,8 @@ dhcp_client::change dhcp_client::acquire(const dhcp_reply& reply, instant now) n
 }
 
 dhcp_client::change dhcp_client::expire(instant now) noexcept {
-  if (now < _deadline) return change::none;
+  if (now < _deadline)
+    return change::none;
   switch (_state) {
     case state::off:
       _deadline = instant::never();

@@ -1,8 +1,8 @@
 // A DHCP client as a state machine: it is given replies and time, and says what to send and what address we have.
 //
-// Spec: RFC 2131 4.4, figure 5; option values by RFC 2132. The address is not probed before use (RFC 2131 2.2 SHOULD), and the
-// start is not delayed at random (4.4.1 SHOULD): a server boots in milliseconds here.
-// Units: seconds on the wire, instants inside. Context: shard 0.
+// Spec: RFC 2131 4.4, figure 5; option values by RFC 2132. The address is not probed before use (RFC 2131 2.2 SHOULD),
+// and the start is not delayed at random (4.4.1 SHOULD): a server boots in milliseconds here. Units: seconds on the
+// wire, instants inside. Context: shard 0.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,11 @@ class dhcp_client {
   dhcp_client(const stack_config& config, uint64_t seed) noexcept : _config(config), _random(seed) {}
 
   void start(const mac_address& mac, instant now) noexcept;
-  void stop() noexcept { _state = state::off; _deadline = instant::never(); _send = false; }
+  void stop() noexcept {
+    _state = state::off;
+    _deadline = instant::never();
+    _send = false;
+  }
   // A reply that came to the client port.
   change input(const dhcp_reply& reply, instant now) noexcept;
   change expire(instant now) noexcept;
@@ -61,9 +65,9 @@ class dhcp_client {
   bool _send = false;
   mac_address _mac;
   uint32_t _xid = 0;
-  uint32_t _tries = 0;               // messages sent in this state
-  duration _interval;                // before the next retransmission, without jitter
-  instant _started, _requested_at;   // of the exchange; of the request that an ACK answers
+  uint32_t _tries = 0;              // messages sent in this state
+  duration _interval;               // before the next retransmission, without jitter
+  instant _started, _requested_at;  // of the exchange; of the request that an ACK answers
   instant _deadline = instant::never();
   ipv4_address _offered, _server;
   dhcp_lease _lease;

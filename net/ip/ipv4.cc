@@ -4,8 +4,14 @@
 
 namespace solaster::net {
 
-ipv4::ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours, stack_stats& stats) noexcept
-    : _config(config), _steering(steer), _link(l), _neighbours(neighbours), _stats(stats), _port_key(hash_key::derive(config.secret, 'p')) {}
+ipv4::ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours,
+           stack_stats& stats) noexcept
+    : _config(config),
+      _steering(steer),
+      _link(l),
+      _neighbours(neighbours),
+      _stats(stats),
+      _port_key(hash_key::derive(config.secret, 'p')) {}
 
 // ---- address and routes
 
@@ -28,19 +34,27 @@ void ipv4::clear_address() noexcept {
 }
 
 result<ipv4_address> ipv4::next_hop(ipv4_address destination) const noexcept {
-  if (_own.any() || !_link.present()) return errc::netunreach;
-  if (destination.any() || destination.loopback() || destination == _own) return errc::netunreach;  // no loopback interface
-  if (on_link(destination)) return destination;
-  if (_address->gateway.any()) return errc::netunreach;
+  if (_own.any() || !_link.present())
+    return errc::netunreach;
+  if (destination.any() || destination.loopback() || destination == _own)
+    return errc::netunreach;  // no loopback interface
+  if (on_link(destination))
+    return destination;
+  if (_address->gateway.any())
+    return errc::netunreach;
   return _address->gateway;
 }
 
 result<tcp::path> ipv4::find_path(ip_address destination, ip_address source) noexcept {
-  if (!source.any() && source != _own) return errc::addrnotavail;
-  if (destination.multicast() || kind_of(destination) == destination_kind::broadcast) return errc::netunreach;
-  if (auto hop = next_hop(destination); !hop) return hop.error();
+  if (!source.any() && source != _own)
+    return errc::addrnotavail;
+  if (destination.multicast() || kind_of(destination) == destination_kind::broadcast)
+    return errc::netunreach;
+  if (auto hop = next_hop(destination); !hop)
+    return hop.error();
   const interface_config& i = _link.interface();
-  return tcp::path{.source = _own, .mtu = i.mtu, .tx_checksum = i.tx_checksum, .gso_max = i.tso4 && i.tx_checksum ? i.gso_max : 0};
+  return tcp::path{
+      .source = _own, .mtu = i.mtu, .tx_checksum = i.tx_checksum, .gso_max = i.tso4 && i.tx_checksum ? i.gso_max : 0};
 }
 
 result<uint16_t> ipv4::choose_port(ip_address local, endpoint remote, bool (*used)(void*, const four_tuple&) noexcept,
@@ -52,8 +66,10 @@ result<uint16_t> ipv4::choose_port(ip_address local, endpoint remote, bool (*use
   for (uint32_t i = 0; i < count; ++i) {
     const uint16_t port = uint16_t(first + (offset + _port_counter++) % count);
     const four_tuple tuple{{local, port}, remote};
-    if (_config.shards > 1 && _steering.shard_of(_steering.toeplitz(tuple)) != _config.shard) continue;
-    if (!used(context, tuple)) return port;
+    if (_config.shards > 1 && _steering.shard_of(_steering.toeplitz(tuple)) != _config.shard)
+      continue;
+    if (!used(context, tuple))
+      return port;
   }
   return errc::addrnotavail;
 }
@@ -85,9 +101,11 @@ void ipv4::send(ip_address source, ip_address destination, packet_ptr segment, i
 // After a packet went the long way: the next one need not.
 void ipv4::remember(ipv4_address source, ipv4_address destination) noexcept {
   auto hop = next_hop(destination);
-  if (!hop || destination.multicast() || kind_of(destination) == destination_kind::broadcast) return;
+  if (!hop || destination.multicast() || kind_of(destination) == destination_kind::broadcast)
+    return;
   neighbour* n = _neighbours.find_usable(*hop);
-  if (!n) return;
+  if (!n)
+    return;
   auto& d = slot(destination);
   d.to = destination;
   d.from = source;
@@ -95,30 +113,46 @@ void ipv4::remember(ipv4_address source, ipv4_address destination) noexcept {
   d.via = n;
   ethernet_header{n->mac, _link.interface().mac, ethertype::ipv4}.emit(d.header.data());
   std::byte* ip = d.header.data() + ethernet_header_size;
-  ipv4_header{.total_length = 0, .ttl = _config.ttl, .protocol = uint8_t(ip_protocol::tcp), .source = source, .destination = destination}.emit(ip);
+  ipv4_header{.total_length = 0,
+              .ttl = _config.ttl,
+              .protocol = uint8_t(ip_protocol::tcp),
+              .source = source,
+              .destination = destination}
+      .emit(ip);
   store_raw<uint16_t>(ip + 10, 0);
   d.sum = checksum_fold(checksum_bytes(ip, ipv4_header_min));
 }
 
 bool ipv4::add_ip_header(packet& p, ipv4_address source, ipv4_address destination, ip_protocol protocol) noexcept {
   const uint32_t length = p.size() + ipv4_header_min;
-  if (length > 65535) return false;
+  if (length > 65535)
+    return false;
   std::byte* at = p.prepend(ipv4_header_min);
-  ipv4_header{.total_length = uint16_t(length), .ttl = _config.ttl, .protocol = uint8_t(protocol), .source = source, .destination = destination}.emit(at);
+  ipv4_header{.total_length = uint16_t(length),
+              .ttl = _config.ttl,
+              .protocol = uint8_t(protocol),
+              .source = source,
+              .destination = destination}
+      .emit(at);
   p.offload.checksum_start += headers;
   p.offload.header_length += headers;
   return true;
 }
 
-void ipv4::output(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p, instant now) noexcept {
-  if (kind_of(destination) == destination_kind::broadcast) return output_broadcast(source, destination, protocol, std::move(p));
+void ipv4::output(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p,
+                  instant now) noexcept {
+  if (kind_of(destination) == destination_kind::broadcast)
+    return output_broadcast(source, destination, protocol, std::move(p));
   auto hop = next_hop(destination);
-  if (!hop || destination.multicast() || !add_ip_header(*p, source, destination, protocol)) return _stats.drop(drop_reason::no_route);
+  if (!hop || destination.multicast() || !add_ip_header(*p, source, destination, protocol))
+    return _stats.drop(drop_reason::no_route);
   _neighbours.send(*hop, std::move(p), now);
 }
 
-void ipv4::output_broadcast(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p) noexcept {
-  if (!_link.present() || !add_ip_header(*p, source, destination, protocol)) return _stats.drop(drop_reason::no_route);
+void ipv4::output_broadcast(ipv4_address source, ipv4_address destination, ip_protocol protocol,
+                            packet_ptr p) noexcept {
+  if (!_link.present() || !add_ip_header(*p, source, destination, protocol))
+    return _stats.drop(drop_reason::no_route);
   _link.put(std::move(p), {mac_address::broadcast(), _link.interface().mac, ethertype::ipv4});
 }
 

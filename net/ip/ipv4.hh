@@ -20,7 +20,8 @@ namespace solaster::net {
 
 class ipv4 final : public tcp::ip_output {
  public:
-  ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours, stack_stats& stats) noexcept;
+  ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours,
+       stack_stats& stats) noexcept;
 
   void set_address(const address_config& config) noexcept;
   void clear_address() noexcept;
@@ -31,13 +32,16 @@ class ipv4 final : public tcp::ip_output {
 
   enum class destination_kind : uint8_t { not_ours, ours, broadcast };
   destination_kind kind_of(ipv4_address destination) const noexcept {
-    if (destination == _own) [[likely]] return _own.any() ? destination_kind::not_ours : destination_kind::ours;
+    if (destination == _own) [[likely]]
+      return _own.any() ? destination_kind::not_ours : destination_kind::ours;
     return destination == ipv4_address::broadcast() || (destination == _subnet_broadcast && !_own.any())
-               ? destination_kind::broadcast : destination_kind::not_ours;
+               ? destination_kind::broadcast
+               : destination_kind::not_ours;
   }
   // RFC 1122 3.2.1.3: what may not be a source address.
   bool bad_source(ipv4_address source) const noexcept {
-    return source.any() || source.multicast() || source.loopback() || source == _own || kind_of(source) == destination_kind::broadcast;
+    return source.any() || source.multicast() || source.loopback() || source == _own ||
+           kind_of(source) == destination_kind::broadcast;
   }
   bool on_link(ipv4_address a) const noexcept { return !_own.any() && (a.value & _mask) == (_own.value & _mask); }
   // Whom to give a packet to `destination` to. netunreach.
@@ -62,13 +66,15 @@ class ipv4 final : public tcp::ip_output {
   // Everything about a (source, destination) pair of TCP that does not change from packet to packet.
   struct destination {
     ipv4_address to, from;
-    uint32_t generation = 0;   // of the neighbour cache when this was filled; another one: stale
-    uint32_t sum = 0;          // of the IP header with length and checksum zero
+    uint32_t generation = 0;  // of the neighbour cache when this was filled; another one: stale
+    uint32_t sum = 0;         // of the IP header with length and checksum zero
     neighbour* via = nullptr;
     std::array<std::byte, headers> header;
   };
 
-  destination& slot(ipv4_address to) noexcept { return _cache[(to.value ^ to.value >> 8 ^ to.value >> 16) % cache_size]; }
+  destination& slot(ipv4_address to) noexcept {
+    return _cache[(to.value ^ to.value >> 8 ^ to.value >> 16) % cache_size];
+  }
   bool add_ip_header(packet& p, ipv4_address source, ipv4_address destination, ip_protocol protocol) noexcept;
   void remember(ipv4_address source, ipv4_address destination) noexcept;
 

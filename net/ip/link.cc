@@ -5,17 +5,26 @@
 namespace solaster::net {
 
 link::link(const stack_config& config, memory& m, packet_slab& slab, stack_stats& stats) noexcept
-    : _config(config), _memory(m), _slab(slab), _stats(stats),
-      _small(buffer_pool::make(m, {.buffer_size = link_small_buffer, .buffers_max = config.header_buffers_max, .buffers_per_region = 64})),
-      _large(buffer_pool::make(m, {.buffer_size = link_large_buffer, .buffers_max = config.transmit_buffers_max, .buffers_per_region = 16})) {}
+    : _config(config),
+      _memory(m),
+      _slab(slab),
+      _stats(stats),
+      _small(buffer_pool::make(
+          m, {.buffer_size = link_small_buffer, .buffers_max = config.header_buffers_max, .buffers_per_region = 64})),
+      _large(buffer_pool::make(
+          m,
+          {.buffer_size = link_large_buffer, .buffers_max = config.transmit_buffers_max, .buffers_per_region = 16})) {}
 
 packet_ptr link::make_larger(packet_ptr p, uint32_t room) noexcept {
-  if (!p) [[unlikely]] return nullptr;
+  if (!p) [[unlikely]]
+    return nullptr;
   fragment f;
-  if (room <= link_large_buffer - link_header_room) f = _large->allocate(link_header_room, 0);
+  if (room <= link_large_buffer - link_header_room)
+    f = _large->allocate(link_header_room, 0);
   if (!f) [[unlikely]] {
     f = make_heap_fragment(_memory, room, link_header_room);
-    if (!f) return nullptr;
+    if (!f)
+      return nullptr;
     f.truncate(0);
   }
   p->append(std::move(f));
@@ -28,7 +37,8 @@ void link::put(packet_ptr p, const ethernet_header& header) noexcept {
 }
 
 void link::enqueue(packet_ptr frame) noexcept {
-  if (!accepts()) return _stats.drop(drop_reason::transmit_queue);
+  if (!accepts())
+    return _stats.drop(drop_reason::transmit_queue);
   _queue.push_back(std::move(frame));
 }
 

@@ -1,5 +1,5 @@
-// The lower end of a stack: the Ethernet interface it has, the buffers that packets to be sent start in, and the queue of
-// frames that wait for the host's sink.
+// The lower end of a stack: the Ethernet interface it has, the buffers that packets to be sent start in, and the queue
+// of frames that wait for the host's sink.
 //
 // TCP is asked for segments only while the sink takes them, so what waits here is what nobody can be asked for again:
 // ARP, ICMP, resets, datagrams. The queue is bounded; beyond, frames are dropped and counted.
@@ -17,8 +17,8 @@
 
 namespace solaster::net {
 
-// In front of the transport header: IPv4 (20), Ethernet (14) and 30 more for what a driver puts before the frame. 64 leaves
-// the transport header on a cache line of its own and the IP header aligned to 4.
+// In front of the transport header: IPv4 (20), Ethernet (14) and 30 more for what a driver puts before the frame. 64
+// leaves the transport header on a cache line of its own and the IP header aligned to 4.
 inline constexpr uint32_t link_header_room = 64;
 inline constexpr uint32_t link_small_buffer = 384;  // link_header_room, a full TCP header, tcp_config::copy_break_bytes
 inline constexpr uint32_t link_large_buffer = 2048;
@@ -52,12 +52,14 @@ class link {
 
   // The sink would take a frame now, and none waits here.
   bool ready() noexcept {
-    if (!_sink || !_queue.empty()) return false;
+    if (!_sink || !_queue.empty())
+      return false;
     return _room || (_room = _sink->ready());
   }
   // A complete frame, to the sink or to the queue.
   void put(packet_ptr frame) noexcept {
-    if (!ready()) [[unlikely]] return enqueue(std::move(frame));
+    if (!ready()) [[unlikely]]
+      return enqueue(std::move(frame));
     _room = false;
     ++_stats.sent;
     _sink->put(std::move(frame));
@@ -70,7 +72,10 @@ class link {
 
   // Between these the sink takes frames; begin drains the queue.
   void begin(transmit_sink& sink) noexcept;
-  void end() noexcept { _sink = nullptr; _room = false; }
+  void end() noexcept {
+    _sink = nullptr;
+    _room = false;
+  }
 
   bool is_valid() const noexcept { return _small->is_valid() && _large->is_valid() && !_sink; }
 
@@ -83,7 +88,7 @@ class link {
   packet_slab& _slab;
   stack_stats& _stats;
   transmit_sink* _sink = nullptr;
-  bool _room = false;     // the sink has said ready and not got a frame since
+  bool _room = false;  // the sink has said ready and not got a frame since
   bool _present = false;
   uint64_t _mac_word = 0;
   interface_config _interface;

@@ -8,17 +8,21 @@ namespace solaster::net {
 neighbour_cache::neighbour_cache(const stack_config& config, link& l, event_queue& events, stack_stats& stats) noexcept
     : _config(config), _link(l), _events(events), _stats(stats), _key(hash_key::derive(config.secret, 'n')) {}
 
-neighbour_cache::~neighbour_cache() { clear(); }
+neighbour_cache::~neighbour_cache() {
+  clear();
+}
 
 void neighbour_cache::clear() noexcept {
-  while (_oldest) remove(_oldest);
+  while (_oldest)
+    remove(_oldest);
 }
 
 // ---- look-up
 
 neighbour* neighbour_cache::find(ipv4_address a) noexcept {
   neighbour* n = bucket_of(a);
-  while (n && n->address != a) n = n->in_bucket;
+  while (n && n->address != a)
+    n = n->in_bucket;
   return n;
 }
 
@@ -36,7 +40,8 @@ void neighbour_cache::send(ipv4_address next_hop, packet_ptr p, instant now) noe
   }
   if (!n) {
     n = add(next_hop, now);
-    if (!n) return _stats.drop(drop_reason::no_memory);
+    if (!n)
+      return _stats.drop(drop_reason::no_memory);
     ask(n, now);
   }
   // The newest is kept: an old packet is more likely to have been sent again by its owner (RFC 1122 2.3.2.2).
@@ -56,18 +61,25 @@ void neighbour_cache::input(const arp_view& arp, instant now) noexcept {
   // A probe has no sender (RFC 5227); our own address in another's hands is a conflict that we do not give in to.
   if (!from.any() && from != _own && !from.multicast() && from != ipv4_address::broadcast()) {
     neighbour* n = find(from);
-    if (!n && for_us && request) n = add(from, now);
-    if (n) confirm(n, arp.sender_mac(), now);
-    else if (for_us && _config.shards > 1) tell_others(from, arp.sender_mac());
+    if (!n && for_us && request)
+      n = add(from, now);
+    if (n)
+      confirm(n, arp.sender_mac(), now);
+    else if (for_us && _config.shards > 1)
+      tell_others(from, arp.sender_mac());
   }
-  if (for_us && request) send_arp(arp_operation::reply, arp.sender_mac(), arp.sender_mac(), from);
+  if (for_us && request)
+    send_arp(arp_operation::reply, arp.sender_mac(), arp.sender_mac(), from);
 }
 
 void neighbour_cache::learn(ipv4_address address, const mac_address& mac, uint32_t bits, instant now) noexcept {
-  if (mac.multicast() || address.any() || address == _own) return;
+  if (mac.multicast() || address.any() || address == _own)
+    return;
   neighbour* n = find(address);
-  if (!n && !(bits & neighbour_update)) n = add(address, now);
-  if (n) confirm(n, mac, now);
+  if (!n && !(bits & neighbour_update))
+    n = add(address, now);
+  if (n)
+    confirm(n, mac, now);
 }
 
 void neighbour_cache::confirm(neighbour* n, const mac_address& mac, instant now) noexcept {
@@ -75,7 +87,8 @@ void neighbour_cache::confirm(neighbour* n, const mac_address& mac, instant now)
   if (changed) {
     n->mac = mac;
     ++_generation;
-    if (_config.shards > 1 && _config.shard == 0) _events.post(n->learned, neighbour_new);
+    if (_config.shards > 1 && _config.shard == 0)
+      _events.post(n->learned, neighbour_new);
   }
   n->phase = neighbour::state::reachable;
   n->tries = 0;
@@ -84,9 +97,11 @@ void neighbour_cache::confirm(neighbour* n, const mac_address& mac, instant now)
   set_deadline(n, now + _config.neighbour_reachable);
   unlink(n);
   link_newest(n);
-  if (n->waiting.empty()) return;
+  if (n->waiting.empty())
+    return;
   n->used = true;
-  while (packet_ptr p = n->waiting.pop_front()) _link.put(std::move(p), {mac, _link.interface().mac, ethertype::ipv4});
+  while (packet_ptr p = n->waiting.pop_front())
+    _link.put(std::move(p), {mac, _link.interface().mac, ethertype::ipv4});
 }
 
 void neighbour_cache::tell_others(ipv4_address a, const mac_address& mac) noexcept {
@@ -100,22 +115,27 @@ void neighbour_cache::tell_others(ipv4_address a, const mac_address& mac) noexce
 
 neighbour_cache::learned_fact neighbour_cache::describe(const event_source& s) const noexcept {
   for (const auto& slot : _announcements)
-    if (&slot.learned == &s) return slot.fact;
+    if (&slot.learned == &s)
+      return slot.fact;
   const auto* n = static_cast<const neighbour*>(s.object());
   return {n->address, n->mac};
 }
 
 // ---- what we say
 
-void neighbour_cache::send_arp(arp_operation op, const mac_address& to, const mac_address& target_mac, ipv4_address target) noexcept {
+void neighbour_cache::send_arp(arp_operation op, const mac_address& to, const mac_address& target_mac,
+                               ipv4_address target) noexcept {
   packet_ptr p = _link.make_packet(arp_size);
-  if (!p) return _stats.drop(drop_reason::no_memory);
+  if (!p)
+    return _stats.drop(drop_reason::no_memory);
   std::byte* at = p->extend(arp_size);
   arp_message{op, _link.interface().mac, _own, target_mac, target}.emit(at);
   _link.put(std::move(p), {to, _link.interface().mac, ethertype::arp});
 }
 
-void neighbour_cache::announce() noexcept { send_arp(arp_operation::request, mac_address::broadcast(), {}, _own); }
+void neighbour_cache::announce() noexcept {
+  send_arp(arp_operation::request, mac_address::broadcast(), {}, _own);
+}
 
 void neighbour_cache::ask(neighbour* n, instant now) noexcept {
   ++n->tries;
@@ -128,18 +148,22 @@ void neighbour_cache::ask(neighbour* n, instant now) noexcept {
 void neighbour_cache::set_deadline(neighbour* n, instant at) noexcept {
   // Rounded up to about 134 ms, so that many entries share an expiry.
   constexpr int64_t grain = 1 << 27;
-  if (at < instant::never() - nanoseconds(grain)) at.ns = (at.ns | (grain - 1)) + 1;
+  if (at < instant::never() - nanoseconds(grain))
+    at.ns = (at.ns | (grain - 1)) + 1;
   n->deadline = at;
   _deadline = std::min(_deadline, at);
 }
 
 void neighbour_cache::expire(instant now) noexcept {
-  if (now < _deadline) return;
+  if (now < _deadline)
+    return;
   _deadline = instant::never();
   for (neighbour* n = _oldest; n;) {
     neighbour* next = n->newer;
-    if (n->deadline <= now) advance(n, now);
-    else _deadline = std::min(_deadline, n->deadline);
+    if (n->deadline <= now)
+      advance(n, now);
+    else
+      _deadline = std::min(_deadline, n->deadline);
     n = next;
   }
 }
@@ -152,10 +176,12 @@ void neighbour_cache::advance(neighbour* n, instant now) noexcept {
       n->tries = 0;
       return ask(n, now);
     }
-    if (now - n->confirmed < _config.neighbour_idle) return set_deadline(n, now + _config.neighbour_reachable);
+    if (now - n->confirmed < _config.neighbour_idle)
+      return set_deadline(n, now + _config.neighbour_reachable);
     return remove(n);
   }
-  if (n->tries < _config.neighbour_tries_max) return ask(n, now);
+  if (n->tries < _config.neighbour_tries_max)
+    return ask(n, now);
   remove(n);
 }
 
@@ -171,11 +197,13 @@ neighbour* neighbour_cache::add(ipv4_address a, instant now) noexcept {
         victim = n;
         break;
       }
-    if (!victim) return nullptr;
+    if (!victim)
+      return nullptr;
     remove(victim);
   }
   void* raw = _link.host_memory().allocate(sizeof(neighbour), alignof(neighbour));
-  if (!raw) return nullptr;
+  if (!raw)
+    return nullptr;
   auto* n = new (raw) neighbour(a);
   n->confirmed = now;
   neighbour*& head = bucket_of(a);
@@ -188,7 +216,8 @@ neighbour* neighbour_cache::add(ipv4_address a, instant now) noexcept {
 
 void neighbour_cache::remove(neighbour* n) noexcept {
   neighbour** at = &bucket_of(n->address);
-  while (*at != n) at = &(*at)->in_bucket;
+  while (*at != n)
+    at = &(*at)->in_bucket;
   *at = n->in_bucket;
   unlink(n);
   --_count;
@@ -214,12 +243,16 @@ bool neighbour_cache::is_valid() const noexcept {
   uint32_t in_buckets = 0, in_list = 0;
   for (const neighbour* n : _table)
     for (; n; n = n->in_bucket)
-      if (++in_buckets > _count) return false;
+      if (++in_buckets > _count)
+        return false;
   const neighbour* previous = nullptr;
   for (const neighbour* n = _oldest; n; previous = n, n = n->newer) {
-    if (n->older != previous || ++in_list > _count || n->deadline < _deadline) return false;
-    if (n->usable() && !n->waiting.empty()) return false;
-    if (n->waiting.size() > _config.neighbour_queue_max) return false;
+    if (n->older != previous || ++in_list > _count || n->deadline < _deadline)
+      return false;
+    if (n->usable() && !n->waiting.empty())
+      return false;
+    if (n->waiting.size() > _config.neighbour_queue_max)
+      return false;
   }
   return previous == _newest && in_buckets == _count && in_list == _count && _count <= _config.neighbours_max;
 }

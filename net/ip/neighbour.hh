@@ -1,13 +1,14 @@
 // Who has which Ethernet address: the ARP cache of one shard.
 //
-// An entry is asked for when first needed (packets wait in it, bounded), believed for a while, then asked again by unicast if
-// it was used; what does not answer is forgotten. Only a request that is addressed to us makes an entry that we did not
-// ask for; anything else only updates entries (RFC 826's merge flag).
+// An entry is asked for when first needed (packets wait in it, bounded), believed for a while, then asked again by
+// unicast if it was used; what does not answer is forgotten. Only a request that is addressed to us makes an entry that
+// we did not ask for; anything else only updates entries (RFC 826's merge flag).
 //
 // Shards: ARP is received by shard 0. It tells the others by neighbour_learned events, which come in as learn().
 //
 // Spec: RFC 826; RFC 1122 2.3.2. Owns: entries, waiting packets. Borrows: link, events, stats.
-// Limits: stack_config::neighbours_max, neighbour_queue_max, neighbour_tries_max. Context: shard-local; allocates entries.
+// Limits: stack_config::neighbours_max, neighbour_queue_max, neighbour_tries_max. Context: shard-local; allocates
+// entries.
 #pragma once
 
 #include <array>
@@ -41,13 +42,13 @@ struct neighbour {
   ipv4_address address;
   mac_address mac;
   state phase = state::incomplete;
-  bool used = false;      // a packet was sent to it since it was last confirmed
-  uint8_t tries = 0;      // requests sent in this phase
-  instant deadline;       // of this phase
+  bool used = false;  // a packet was sent to it since it was last confirmed
+  uint8_t tries = 0;  // requests sent in this phase
+  instant deadline;   // of this phase
   instant confirmed;
-  packet_list waiting;    // IP packets; empty unless incomplete
+  packet_list waiting;  // IP packets; empty unless incomplete
   event_source learned;
-  neighbour* in_bucket = nullptr;             // next in its bucket
+  neighbour* in_bucket = nullptr;                // next in its bucket
   neighbour *older = nullptr, *newer = nullptr;  // all entries, by time of creation or confirmation
 };
 
@@ -84,9 +85,12 @@ class neighbour_cache {
   void clear() noexcept;
   bool is_valid() const noexcept;
 
-  // An update for other shards about an address that is not in this cache (event_source::object of kind neighbour_learned is
-  // an `announcement` or a `neighbour`: describe() tells).
-  struct learned_fact { ipv4_address address; mac_address mac; };
+  // An update for other shards about an address that is not in this cache (event_source::object of kind
+  // neighbour_learned is an `announcement` or a `neighbour`: describe() tells).
+  struct learned_fact {
+    ipv4_address address;
+    mac_address mac;
+  };
   learned_fact describe(const event_source& s) const noexcept;
 
  private:

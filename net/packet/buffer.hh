@@ -1,9 +1,9 @@
 // Counted memory that packets and applications share.
 //
-// A `buffer` is the control block of one piece of memory; a `fragment` is a range of it together with a reference. Counts
-// are not atomic: a buffer belongs to the shard that made it, and crosses shards only while uniquely owned, going home
-// by message. When the last reference goes, `recycle` gives the memory back to where it came from (a pool, an
-// application's object, the heap).
+// A `buffer` is the control block of one piece of memory; a `fragment` is a range of it together with a reference.
+// Counts are not atomic: a buffer belongs to the shard that made it, and crosses shards only while uniquely owned,
+// going home by message. When the last reference goes, `recycle` gives the memory back to where it came from (a pool,
+// an application's object, the heap).
 //
 // Owns: a fragment owns one reference. Context: shard-local. Errors: none here; makers return empty fragments.
 #pragma once
@@ -26,15 +26,17 @@ struct buffer {
   uint32_t tag = 0;     // the maker's
   dma_addr bus;         // of data[0]; unreachable: ask memory::translate
   void (*recycle)(buffer*) noexcept = nullptr;
-  void* owner = nullptr;    // the maker's: its pool, its object
-  buffer* next = nullptr;   // the maker's free list
+  void* owner = nullptr;   // the maker's: its pool, its object
+  buffer* next = nullptr;  // the maker's free list
 };
 
 class fragment {
  public:
   fragment() noexcept = default;
   // Takes a new reference on `b`. [begin, begin + length) lies in it.
-  fragment(buffer* b, std::byte* begin, uint32_t length) noexcept : _buffer(b), _begin(begin), _length(length) { ++b->refs; }
+  fragment(buffer* b, std::byte* begin, uint32_t length) noexcept : _buffer(b), _begin(begin), _length(length) {
+    ++b->refs;
+  }
   fragment(fragment&& o) noexcept
       : _buffer(std::exchange(o._buffer, nullptr)), _begin(o._begin), _length(std::exchange(o._length, 0)) {}
   fragment& operator=(fragment&& o) noexcept {
@@ -51,7 +53,8 @@ class fragment {
   ~fragment() { reset(); }
 
   void reset() noexcept {
-    if (buffer* b = std::exchange(_buffer, nullptr); b && --b->refs == 0) b->recycle(b);
+    if (buffer* b = std::exchange(_buffer, nullptr); b && --b->refs == 0)
+      b->recycle(b);
     _length = 0;
   }
 
@@ -69,14 +72,28 @@ class fragment {
     return fragment(_buffer, _begin + offset, length);
   }
   fragment share() const noexcept { return share(0, _length); }
-  void trim_front(uint32_t n) noexcept { DCHECK(n <= _length); _begin += n; _length -= n; }
-  void truncate(uint32_t length) noexcept { DCHECK(length <= _length); _length = length; }
+  void trim_front(uint32_t n) noexcept {
+    DCHECK(n <= _length);
+    _begin += n;
+    _length -= n;
+  }
+  void truncate(uint32_t length) noexcept {
+    DCHECK(length <= _length);
+    _length = length;
+  }
 
   // Bytes of the buffer before and behind this range.
   uint32_t headroom() const noexcept { return uint32_t(_begin - _buffer->data); }
   uint32_t tailroom() const noexcept { return _buffer->capacity - headroom() - _length; }
-  void prepend(uint32_t n) noexcept { CHECK(n <= headroom()); _begin -= n; _length += n; }
-  void append(uint32_t n) noexcept { CHECK(n <= tailroom()); _length += n; }
+  void prepend(uint32_t n) noexcept {
+    CHECK(n <= headroom());
+    _begin -= n;
+    _length += n;
+  }
+  void append(uint32_t n) noexcept {
+    CHECK(n <= tailroom());
+    _length += n;
+  }
 
   dma_addr bus(memory& m) const noexcept {
     return _buffer->bus.reachable() ? _buffer->bus + headroom() : m.translate(_begin, _length);

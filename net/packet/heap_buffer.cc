@@ -4,14 +4,15 @@
 #include <cstring>
 #include <new>
 
-
 namespace solaster::net {
 namespace {
 
 constexpr size_t align = alignof(std::max_align_t);
 static_assert(sizeof(buffer) % align == 0 || align > alignof(buffer));
 
-size_t allocation(const buffer* b) { return sizeof(buffer) + b->capacity; }
+size_t allocation(const buffer* b) {
+  return sizeof(buffer) + b->capacity;
+}
 
 void recycle(buffer* b) noexcept {
   auto* m = static_cast<memory*>(b->owner);
@@ -24,10 +25,12 @@ void recycle(buffer* b) noexcept {
 
 fragment make_heap_fragment(memory& m, uint32_t length, uint32_t headroom) noexcept {
   uint32_t capacity;
-  if (__builtin_add_overflow(length, headroom, &capacity)) return {};
+  if (__builtin_add_overflow(length, headroom, &capacity))
+    return {};
   const size_t bytes = sizeof(buffer) + size_t(capacity);
   void* raw = m.allocate(bytes, align);
-  if (!raw) return {};
+  if (!raw)
+    return {};
   auto* b = new (raw) buffer;
   b->data = reinterpret_cast<std::byte*>(b + 1);
   b->capacity = capacity;
@@ -39,7 +42,8 @@ fragment make_heap_fragment(memory& m, uint32_t length, uint32_t headroom) noexc
 
 fragment copy_to_heap(memory& m, const std::byte* p, uint32_t length) noexcept {
   fragment f = make_heap_fragment(m, length);
-  if (f && length) std::memcpy(f.data(), p, length);
+  if (f && length)
+    std::memcpy(f.data(), p, length);
   return f;
 }
 
@@ -52,7 +56,8 @@ void copy_out_chain(const packet& p, uint32_t offset, std::byte* to, uint32_t le
       continue;
     }
     const uint32_t n = std::min(f.size() - offset, length);
-    if (n) std::memcpy(to, f.data() + offset, n);
+    if (n)
+      std::memcpy(to, f.data() + offset, n);
     to += n;
     offset = 0;
     length -= n;

@@ -19,9 +19,11 @@ fragment copy_to_heap(memory& m, const std::byte* p, uint32_t length) noexcept;
 // Copies bytes [offset, offset + length) of a packet out.
 void copy_out_chain(const packet& p, uint32_t offset, std::byte* to, uint32_t length) noexcept;
 inline void copy_out(const packet& p, uint32_t offset, std::byte* to, uint32_t length) noexcept {
-  if (p.fragment_count() != 1) return copy_out_chain(p, offset, to, length);
+  if (p.fragment_count() != 1)
+    return copy_out_chain(p, offset, to, length);
   DCHECK(offset <= p.size() && length <= p.size() - offset);
-  if (length) std::memcpy(to, p.front().data() + offset, length);
+  if (length)
+    std::memcpy(to, p.front().data() + offset, length);
 }
 
 }  // namespace solaster::net

@@ -1,7 +1,8 @@
 // A packet: a chain of counted fragments and what the device said or shall do about it.
 //
-// Packets are objects of a slab (`packet_slab`), handled through the owning pointer `packet_ptr`; an intrusive link makes
-// lists of them (bursts, queues) free. The first fragment of a packet to be sent has headroom for the headers below.
+// Packets are objects of a slab (`packet_slab`), handled through the owning pointer `packet_ptr`; an intrusive link
+// makes lists of them (bursts, queues) free. The first fragment of a packet to be sent has headroom for the headers
+// below.
 //
 // Limits: packet::fragments_max fragments; whoever builds a larger packet cuts it.
 // Context: shard-local. Errors: packet_slab::make returns null when memory is out.
@@ -21,7 +22,8 @@ class packet_slab;
 enum class checksum_state : uint8_t {
   none,     // receive: not checked; send: complete, nothing to do
   valid,    // receive: the device checked the transport checksum
-  partial,  // receive: pseudo-header sum only (from a sender on the same host), data is good; send: the device completes it
+  partial,  // receive: pseudo-header sum only (from a sender on the same host), data is good; send: the device
+            // completes it
 };
 enum class gso_type : uint8_t { none, tcpv4, tcpv6, udp };
 
@@ -33,7 +35,7 @@ struct packet_offload {
   uint16_t gso_size = 0;         // payload bytes a segment
   uint16_t header_length = 0;    // send, gso: all headers up to the payload
   bool has_hash = false;
-  uint32_t hash = 0;             // receive: Toeplitz, where the device reports it
+  uint32_t hash = 0;  // receive: Toeplitz, where the device reports it
 };
 
 class packet {
@@ -42,8 +44,14 @@ class packet {
 
   uint32_t size() const noexcept { return _size; }
   uint32_t fragment_count() const noexcept { return _count; }
-  fragment& frag(uint32_t i) noexcept { DCHECK(i < _count); return _fragments[i]; }
-  const fragment& frag(uint32_t i) const noexcept { DCHECK(i < _count); return _fragments[i]; }
+  fragment& frag(uint32_t i) noexcept {
+    DCHECK(i < _count);
+    return _fragments[i];
+  }
+  const fragment& frag(uint32_t i) const noexcept {
+    DCHECK(i < _count);
+    return _fragments[i];
+  }
   fragment& front() noexcept { return frag(0); }
   const fragment& front() const noexcept { return frag(0); }
   bool full() const noexcept { return _count == fragments_max; }
@@ -55,7 +63,8 @@ class packet {
   }
   void push_front(fragment f) noexcept {
     CHECK(!full());
-    for (uint32_t i = _count; i-- > 0;) _fragments[i + 1] = std::move(_fragments[i]);
+    for (uint32_t i = _count; i-- > 0;)
+      _fragments[i + 1] = std::move(_fragments[i]);
     _size += f.size();
     _fragments[0] = std::move(f);
     ++_count;
@@ -79,9 +88,12 @@ class packet {
     DCHECK(n <= _size);
     _size -= n;
     uint32_t drop = 0;
-    while (drop + 1 < _count && n >= _fragments[drop].size()) n -= _fragments[drop++].size();
-    if (n) _fragments[drop].trim_front(n);
-    if (drop) remove_first(drop);
+    while (drop + 1 < _count && n >= _fragments[drop].size())
+      n -= _fragments[drop++].size();
+    if (n)
+      _fragments[drop].trim_front(n);
+    if (drop)
+      remove_first(drop);
   }
   // The same for bytes that lie in the first fragment, which may become empty.
   void strip(uint32_t n) noexcept {
@@ -94,7 +106,8 @@ class packet {
       _size -= _fragments[--_count].size();
       _fragments[_count].reset();
     }
-    if (_count) _fragments[_count - 1].truncate(_fragments[_count - 1].size() - (_size - size));
+    if (_count)
+      _fragments[_count - 1].truncate(_fragments[_count - 1].size() - (_size - size));
     _size = size;
   }
   // Moves fragment 0 out.
@@ -107,11 +120,13 @@ class packet {
   // Bytes pinned: the sum of the charges of the buffers.
   uint32_t charge() const noexcept {
     uint32_t sum = 0;
-    for (uint32_t i = 0; i < _count; ++i) sum += _fragments[i].owner()->charge;
+    for (uint32_t i = 0; i < _count; ++i)
+      sum += _fragments[i].owner()->charge;
     return sum;
   }
   void clear() noexcept {
-    for (uint32_t i = 0; i < _count; ++i) _fragments[i].reset();
+    for (uint32_t i = 0; i < _count; ++i)
+      _fragments[i].reset();
     _count = 0;
     _size = 0;
     offload = {};
@@ -119,15 +134,17 @@ class packet {
   }
 
   packet_offload offload;
-  uint64_t cookie = 0;      // for whoever holds the packet (a sequence number, a queue index)
-  packet* next = nullptr;   // for whoever holds the packet
+  uint64_t cookie = 0;     // for whoever holds the packet (a sequence number, a queue index)
+  packet* next = nullptr;  // for whoever holds the packet
 
  private:
   friend class packet_slab;
   friend struct packet_deleter;
   void remove_first(uint32_t n) noexcept {
-    for (uint32_t i = 0; i + n < _count; ++i) _fragments[i] = std::move(_fragments[i + n]);
-    for (uint32_t i = _count - n; i < _count; ++i) _fragments[i].reset();
+    for (uint32_t i = 0; i + n < _count; ++i)
+      _fragments[i] = std::move(_fragments[i + n]);
+    for (uint32_t i = _count - n; i < _count; ++i)
+      _fragments[i].reset();
     _count -= n;
   }
   packet_slab* _slab = nullptr;
@@ -160,7 +177,8 @@ class packet_slab {
       _free = p->next;
     } else {
       void* raw = _memory.allocate(sizeof(packet), alignof(packet));
-      if (!raw) return nullptr;
+      if (!raw)
+        return nullptr;
       p = new (raw) packet;
       p->_slab = this;
     }
@@ -183,15 +201,24 @@ class packet_slab {
   size_t _live = 0;
 };
 
-inline void packet_deleter::operator()(packet* p) const noexcept { p->_slab->free(p); }
+inline void packet_deleter::operator()(packet* p) const noexcept {
+  p->_slab->free(p);
+}
 
 // A first-in first-out list of packets by their intrusive link. Owns them.
 class packet_list {
  public:
   packet_list() noexcept = default;
   packet_list(packet_list&& o) noexcept { swap(o); }
-  packet_list& operator=(packet_list&& o) noexcept { packet_list t(std::move(o)); swap(t); return *this; }
-  ~packet_list() { while (pop_front()) {} }
+  packet_list& operator=(packet_list&& o) noexcept {
+    packet_list t(std::move(o));
+    swap(t);
+    return *this;
+  }
+  ~packet_list() {
+    while (pop_front()) {
+    }
+  }
   bool empty() const noexcept { return !_head; }
   size_t size() const noexcept { return _size; }
   packet* front() noexcept { return _head; }
@@ -199,14 +226,18 @@ class packet_list {
   void push_back(packet_ptr p) noexcept {
     packet* raw = p.release();
     raw->next = nullptr;
-    if (_head) _tail->next = raw; else _head = raw;
+    if (_head)
+      _tail->next = raw;
+    else
+      _head = raw;
     _tail = raw;
     ++_size;
   }
   void push_front(packet_ptr p) noexcept {
     packet* raw = p.release();
     raw->next = _head;
-    if (!_head) _tail = raw;
+    if (!_head)
+      _tail = raw;
     _head = raw;
     ++_size;
   }
@@ -220,14 +251,22 @@ class packet_list {
     return packet_ptr(p);
   }
   void append(packet_list&& o) noexcept {
-    if (o.empty()) return;
-    if (_head) _tail->next = o._head; else _head = o._head;
+    if (o.empty())
+      return;
+    if (_head)
+      _tail->next = o._head;
+    else
+      _head = o._head;
     _tail = o._tail;
     _size += o._size;
     o._head = o._tail = nullptr;
     o._size = 0;
   }
-  void swap(packet_list& o) noexcept { std::swap(_head, o._head); std::swap(_tail, o._tail); std::swap(_size, o._size); }
+  void swap(packet_list& o) noexcept {
+    std::swap(_head, o._head);
+    std::swap(_tail, o._tail);
+    std::swap(_size, o._size);
+  }
 
  private:
   packet* _head = nullptr;

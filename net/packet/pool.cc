@@ -23,12 +23,14 @@ buffer_pool* buffer_pool::make(memory& m, const pool_config& config) noexcept {
 void buffer_pool::release() noexcept {
   CHECK(!_released);
   _released = true;
-  if (_out == 0) destroy();
+  if (_out == 0)
+    destroy();
 }
 
 bool buffer_pool::grow() noexcept {
   const uint32_t count = std::min(_config.buffers_per_region, _config.buffers_max - _total);
-  if (count == 0) return false;
+  if (count == 0)
+    return false;
   const size_t bytes = size_t(count) * _config.buffer_size;
   // One allocation holds the region's head and its control blocks; they stay out of the device's reach.
   const size_t head = sizeof(region) + size_t(count) * sizeof(buffer);
@@ -36,10 +38,12 @@ bool buffer_pool::grow() noexcept {
   dma_region dma = raw ? _memory.allocate_dma(bytes, 64) : dma_region{};
   _refused = !dma;
   if (!dma) {
-    if (raw) _memory.deallocate(raw, head, alignof(region));
+    if (raw)
+      _memory.deallocate(raw, head, alignof(region));
     return false;
   }
-  auto* r = new (raw) region{.dma = dma, .blocks = reinterpret_cast<buffer*>(static_cast<region*>(raw) + 1), .count = count, .next = _regions};
+  auto* r = new (raw) region{
+      .dma = dma, .blocks = reinterpret_cast<buffer*>(static_cast<region*>(raw) + 1), .count = count, .next = _regions};
   _regions = r;
   for (uint32_t i = count; i-- > 0;) {
     auto* b = new (&r->blocks[i]) buffer;
@@ -60,7 +64,8 @@ void buffer_pool::recycle(buffer* b) noexcept {
   auto* self = static_cast<buffer_pool*>(b->owner);
   b->next = self->_free;
   self->_free = b;
-  if (--self->_out == 0 && self->_released) [[unlikely]] self->destroy();
+  if (--self->_out == 0 && self->_released) [[unlikely]]
+    self->destroy();
 }
 
 void buffer_pool::destroy() noexcept {
@@ -78,9 +83,11 @@ void buffer_pool::destroy() noexcept {
 bool buffer_pool::is_valid() const noexcept {
   uint32_t free = 0, total = 0;
   for (buffer* b = _free; b; b = b->next) {
-    if (b->refs != 0 || b->owner != this || ++free > _total) return false;
+    if (b->refs != 0 || b->owner != this || ++free > _total)
+      return false;
   }
-  for (region* r = _regions; r; r = r->next) total += r->count;
+  for (region* r = _regions; r; r = r->next)
+    total += r->count;
   return total == _total && free + _out == _total && _total <= _config.buffers_max;
 }
 

@@ -9,7 +9,10 @@
 
 namespace solaster::net {
 
-namespace tcp { class connection; class listener; }
+namespace tcp {
+class connection;
+class listener;
+}  // namespace tcp
 class udp_socket;
 
 enum class event_kind : uint8_t { connection, listener, udp, address_configured, address_lost, neighbour_learned };
@@ -38,7 +41,7 @@ struct event {
     tcp::listener* listener;  // a connection waits in its accept queue
     udp_socket* udp;
   };
-  void* cookie = nullptr;     // the host's, of that object
+  void* cookie = nullptr;  // the host's, of that object
   // neighbour_learned, address_configured: what to tell the other shards' stacks (neighbour_learned with its bits)
   ip_address address;
   mac_address mac;

@@ -1,7 +1,7 @@
 // Events waiting for the host, at most one per object (event.hh).
 //
-// Whoever can be the subject of an event holds an `event_source`; posting links it, further bits gather in it. The queue owns
-// nothing: a source is removed before it dies (its destructor does).
+// Whoever can be the subject of an event holds an `event_source`; posting links it, further bits gather in it. The
+// queue owns nothing: a source is removed before it dies (its destructor does).
 //
 // Context: shard-local, allocates nothing; all calls are constant time.
 #pragma once
@@ -44,13 +44,15 @@ class event_queue {
   event_queue() noexcept = default;
   event_queue(const event_queue&) = delete;
   ~event_queue() {
-    while (!empty()) pop();
+    while (!empty())
+      pop();
   }
 
   bool empty() const noexcept { return !_head; }
   void post(event_source& s, uint32_t bits) noexcept {
     s._bits |= bits;
-    if (s._queue) return;
+    if (s._queue)
+      return;
     s._queue = this;
     s._next = nullptr;
     s._previous = _tail;
@@ -60,11 +62,13 @@ class event_queue {
   // Bits that are no longer so; the source leaves the queue when none is left.
   void retract(event_source& s, uint32_t bits) noexcept {
     s._bits &= ~bits;
-    if (s._bits == 0) remove(s);
+    if (s._bits == 0)
+      remove(s);
   }
   void remove(event_source& s) noexcept {
     s._bits = 0;
-    if (!s._queue) return;
+    if (!s._queue)
+      return;
     DCHECK(s._queue == this);
     (s._previous ? s._previous->_next : _head) = s._next;
     (s._next ? s._next->_previous : _tail) = s._previous;
@@ -73,7 +77,8 @@ class event_queue {
   // The oldest source and its bits; {nullptr, 0}: none waits.
   std::pair<event_source*, uint32_t> pop() noexcept {
     event_source* s = _head;
-    if (!s) return {nullptr, 0};
+    if (!s)
+      return {nullptr, 0};
     const uint32_t bits = s->_bits;
     remove(*s);
     return {s, bits};
@@ -81,7 +86,8 @@ class event_queue {
   bool is_valid() const noexcept {
     const event_source* previous = nullptr;
     for (const event_source* s = _head; s; previous = s, s = s->_next)
-      if (s->_queue != this || s->_previous != previous) return false;
+      if (s->_queue != this || s->_previous != previous)
+        return false;
     return previous == _tail;
   }
 
@@ -91,7 +97,8 @@ class event_queue {
 };
 
 inline event_source::~event_source() {
-  if (_queue) _queue->remove(*this);
+  if (_queue)
+    _queue->remove(*this);
 }
 
 }  // namespace solaster::net

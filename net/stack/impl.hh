@@ -23,7 +23,8 @@ struct stack::impl {
   void input_arp(packet_ptr p, instant now) noexcept;
   void input_ip(packet_ptr p, bool link_broadcast, instant now) noexcept;
   // From here on the IP header, which was checked, lies in front of the packet's first byte.
-  void input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination, bool broadcast, instant now) noexcept;
+  void input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination, bool broadcast,
+                 instant now) noexcept;
   void input_dhcp(packet_ptr p, instant now) noexcept;
   void input_icmp(packet_ptr p, ipv4_address source, ipv4_address destination, bool broadcast, instant now) noexcept;
   void deliver(const icmp_report& report, instant now) noexcept;
@@ -33,7 +34,8 @@ struct stack::impl {
   void set_address(const address_config& c, instant now) noexcept;
   void after_dhcp(dhcp_client::change change, instant now) noexcept;
   void report_unresolved(instant now) noexcept {
-    if (neighbours.has_unresolved()) [[unlikely]] tell_unresolved(now);
+    if (neighbours.has_unresolved()) [[unlikely]]
+      tell_unresolved(now);
   }
   void tell_unresolved(instant now) noexcept;
   void update_plain() noexcept;

@@ -10,14 +10,23 @@ namespace solaster::net {
 // ---- life
 
 stack::impl::impl(const stack_config& c, const steering& s, memory& m, packet_slab& packets) noexcept
-    : config(c), steer(s), mem(m), slab(packets), below(config, m, packets, stats), neighbours(config, below, events, stats),
-      ip(config, steer, below, neighbours, stats), control(config, below, ip, stats), udp(config, m, packets, below, ip, events, stats),
-      dhcp(config, hash_key::derive(c.secret, 'd').k0), tcp(config, m, ip, events, stats) {}
+    : config(c),
+      steer(s),
+      mem(m),
+      slab(packets),
+      below(config, m, packets, stats),
+      neighbours(config, below, events, stats),
+      ip(config, steer, below, neighbours, stats),
+      control(config, below, ip, stats),
+      udp(config, m, packets, below, ip, events, stats),
+      dhcp(config, hash_key::derive(c.secret, 'd').k0),
+      tcp(config, m, ip, events, stats) {}
 
 stack* stack::make(const stack_config& config, const steering& steer, memory& m, packet_slab& slab, instant) noexcept {
   static_assert(alignof(impl) <= 64 && alignof(stack) <= alignof(impl));
   void* raw = m.allocate(sizeof(impl), alignof(impl));
-  if (!raw) return nullptr;
+  if (!raw)
+    return nullptr;
   void* door = m.allocate(sizeof(stack), alignof(stack));
   if (!door) {
     m.deallocate(raw, sizeof(impl), alignof(impl));
@@ -25,13 +34,15 @@ stack* stack::make(const stack_config& config, const steering& steer, memory& m,
   }
   auto* s = new (door) stack;
   s->_impl = new (raw) impl(config, steer, m, slab);
-  if (s->_impl->made()) return s;
+  if (s->_impl->made())
+    return s;
   destroy(s);
   return nullptr;
 }
 
 void stack::destroy(stack* s) noexcept {
-  if (!s) return;
+  if (!s)
+    return;
   memory& m = s->_impl->mem;
   s->_impl->~impl();
   m.deallocate(s->_impl, sizeof(impl), alignof(impl));
@@ -55,7 +66,8 @@ void stack::impl::update_plain() noexcept {
 void stack::set_address(const address_config& config, instant now) noexcept {
   // The address that our own DHCP client has got comes back from a host that tells all its shards: the lease goes on.
   const auto& have = _impl->ip.address();
-  if (have && have->address == config.address && _impl->dhcp.holds(config.address)) return;
+  if (have && have->address == config.address && _impl->dhcp.holds(config.address))
+    return;
   _impl->dhcp.stop();
   _impl->set_address(config, now);
 }
@@ -63,10 +75,13 @@ void stack::set_address(const address_config& config, instant now) noexcept {
 void stack::impl::set_address(const address_config& c, instant) noexcept {
   ip.set_address(c);
   update_plain();
-  if (config.shard == 0 && below.present()) neighbours.announce();
+  if (config.shard == 0 && below.present())
+    neighbours.announce();
 }
 
-std::optional<address_config> stack::address() const noexcept { return _impl->ip.address(); }
+std::optional<address_config> stack::address() const noexcept {
+  return _impl->ip.address();
+}
 
 void stack::start_dhcp(instant now) noexcept {
   _impl->dhcp.start(_impl->below.interface().mac, now);
@@ -74,7 +89,8 @@ void stack::start_dhcp(instant now) noexcept {
 }
 
 void stack::learn_neighbour(ipv4_address address, mac_address mac, instant now, uint32_t bits) noexcept {
-  if (_impl->ip.on_link(address)) _impl->neighbours.learn(address, mac, bits, now);
+  if (_impl->ip.on_link(address))
+    _impl->neighbours.learn(address, mac, bits, now);
 }
 
 // What the client wants done: an address set or taken away, a message sent.
@@ -91,14 +107,18 @@ void stack::impl::after_dhcp(dhcp_client::change change, instant now) noexcept {
     events.post(lost, 1);
   }
   auto m = dhcp.take_message(now);
-  if (!m) return;
+  if (!m)
+    return;
   packet_ptr p = below.make_packet(udp_header_size + dhcp_query::size_max);
-  if (!p) return stats.drop(drop_reason::no_memory);
+  if (!p)
+    return stats.drop(drop_reason::no_memory);
   m->query.emit(p->extend(dhcp_query::size_max));
   // The room behind link_header_room is the payload's; the UDP header goes where the IP header would.
   udp.add_header(*p, {m->source, dhcp_client_port}, {m->destination, dhcp_server_port});
-  if (m->destination == ipv4_address::broadcast()) ip.output_broadcast(m->source, m->destination, ip_protocol::udp, std::move(p));
-  else ip.output(m->source, m->destination, ip_protocol::udp, std::move(p), now);
+  if (m->destination == ipv4_address::broadcast())
+    ip.output_broadcast(m->source, m->destination, ip_protocol::udp, std::move(p));
+  else
+    ip.output(m->source, m->destination, ip_protocol::udp, std::move(p), now);
 }
 
 // ---- time
@@ -106,7 +126,8 @@ void stack::impl::after_dhcp(dhcp_client::change change, instant now) noexcept {
 void stack::expire(instant now) noexcept {
   _impl->neighbours.expire(now);
   _impl->report_unresolved(now);
-  if (_impl->dhcp.next_deadline() <= now) _impl->after_dhcp(_impl->dhcp.expire(now), now);
+  if (_impl->dhcp.next_deadline() <= now)
+    _impl->after_dhcp(_impl->dhcp.expire(now), now);
   _impl->tcp.expire(now);
 }
 
@@ -117,7 +138,8 @@ void stack::impl::tell_unresolved(instant now) noexcept {
     stats.drop(drop_reason::neighbour_unresolved);
     auto report = read_own_flow(p->front().data(), p->front().size());
     p.reset();
-    if (report) deliver(*report, now);
+    if (report)
+      deliver(*report, now);
   }
 }
 
@@ -127,13 +149,27 @@ instant stack::next_deadline() const noexcept {
 
 // ---- commands
 
-tcp::layer& stack::tcp() noexcept { return _impl->tcp; }
-result<udp_socket*> stack::udp_open(endpoint local, void* cookie, instant) noexcept { return _impl->udp.open(local, cookie); }
-endpoint stack::udp_local(const udp_socket* s) const noexcept { return s->local; }
-result<> stack::udp_send(udp_socket* s, datagram d, instant now) noexcept { return _impl->udp.send(s, std::move(d), now); }
-result<datagram> stack::udp_receive(udp_socket* s) noexcept { return _impl->udp.receive(s); }
-std::optional<udp_error> stack::udp_take_error(udp_socket* s) noexcept { return std::exchange(s->error, std::nullopt); }
-void stack::udp_close(udp_socket* s, instant) noexcept { _impl->udp.close(s); }
+tcp::layer& stack::tcp() noexcept {
+  return _impl->tcp;
+}
+result<udp_socket*> stack::udp_open(endpoint local, void* cookie, instant) noexcept {
+  return _impl->udp.open(local, cookie);
+}
+endpoint stack::udp_local(const udp_socket* s) const noexcept {
+  return s->local;
+}
+result<> stack::udp_send(udp_socket* s, datagram d, instant now) noexcept {
+  return _impl->udp.send(s, std::move(d), now);
+}
+result<datagram> stack::udp_receive(udp_socket* s) noexcept {
+  return _impl->udp.receive(s);
+}
+std::optional<udp_error> stack::udp_take_error(udp_socket* s) noexcept {
+  return std::exchange(s->error, std::nullopt);
+}
+void stack::udp_close(udp_socket* s, instant) noexcept {
+  _impl->udp.close(s);
+}
 
 // ---- effects
 
@@ -146,8 +182,10 @@ void stack::transmit(transmit_sink& sink, instant now) noexcept {
 
 std::optional<event> stack::next_event() noexcept {
   auto [source, bits] = _impl->events.pop();
-  if (!source) return {};
-  if (source->kind() != event_kind::connection) [[unlikely]] return _impl->describe(*source, bits);
+  if (!source)
+    return {};
+  if (source->kind() != event_kind::connection) [[unlikely]]
+    return _impl->describe(*source, bits);
   event e;
   e.bits = bits;
   e.cookie = source->cookie;
@@ -161,9 +199,14 @@ event stack::impl::describe(event_source& s, uint32_t bits) noexcept {
   e.bits = bits;
   e.cookie = s.cookie;
   switch (s.kind()) {
-    case event_kind::connection: break;  // by next_event itself
-    case event_kind::listener: e.listener = static_cast<tcp::listener*>(s.object()); break;
-    case event_kind::udp: e.udp = static_cast<udp_socket*>(s.object()); break;
+    case event_kind::connection:
+      break;  // by next_event itself
+    case event_kind::listener:
+      e.listener = static_cast<tcp::listener*>(s.object());
+      break;
+    case event_kind::udp:
+      e.udp = static_cast<udp_socket*>(s.object());
+      break;
     case event_kind::neighbour_learned: {
       const auto fact = neighbours.describe(s);
       e.address = fact.address;
@@ -177,12 +220,15 @@ event stack::impl::describe(event_source& s, uint32_t bits) noexcept {
         e.gateway = a->gateway;
       }
       break;
-    case event_kind::address_lost: break;
+    case event_kind::address_lost:
+      break;
   }
   return e;
 }
 
-const stack_stats& stack::stats() const noexcept { return _impl->stats; }
+const stack_stats& stack::stats() const noexcept {
+  return _impl->stats;
+}
 
 bool stack::is_valid() const noexcept {
   const impl& i = *_impl;
@@ -190,12 +236,22 @@ bool stack::is_valid() const noexcept {
 }
 
 const char* name_of(drop_reason reason) noexcept {
-  static constexpr const char* names[] = {
-      "ethernet_short", "ethernet_not_ours", "ethertype_unknown", "arp_malformed", "ip_short", "ip_version", "ip_header_length",
-      "ip_length", "ip_checksum", "ip_not_ours", "ip_fragment", "ip_source", "protocol_unknown", "icmp_malformed", "icmp_checksum",
-      "udp_malformed", "udp_checksum", "udp_no_socket", "udp_buffer_full", "tcp_malformed", "tcp_checksum", "tcp_no_connection",
-      "tcp_out_of_window", "tcp_backlog", "tcp_memory", "neighbour_unresolved", "neighbour_queue", "transmit_queue", "no_memory",
-      "no_route", "rate_limit"};
+  static constexpr const char* names[] = {"ethernet_short",    "ethernet_not_ours",
+                                          "ethertype_unknown", "arp_malformed",
+                                          "ip_short",          "ip_version",
+                                          "ip_header_length",  "ip_length",
+                                          "ip_checksum",       "ip_not_ours",
+                                          "ip_fragment",       "ip_source",
+                                          "protocol_unknown",  "icmp_malformed",
+                                          "icmp_checksum",     "udp_malformed",
+                                          "udp_checksum",      "udp_no_socket",
+                                          "udp_buffer_full",   "tcp_malformed",
+                                          "tcp_checksum",      "tcp_no_connection",
+                                          "tcp_out_of_window", "tcp_backlog",
+                                          "tcp_memory",        "neighbour_unresolved",
+                                          "neighbour_queue",   "transmit_queue",
+                                          "no_memory",         "no_route",
+                                          "rate_limit"};
   static_assert(std::size(names) == size_t(drop_reason::count));
   return reason < drop_reason::count ? names[size_t(reason)] : "?";
 }

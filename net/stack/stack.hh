@@ -1,15 +1,15 @@
 // One shard's network stack: the only door to net/ (DESIGN 2.1).
 //
-// Sans-IO: the stack is fed packets and time and is asked for packets, events and the next deadline. It never calls into
-// its host but for memory and the transmit sink. The order of calls is part of the contract:
+// Sans-IO: the stack is fed packets and time and is asked for packets, events and the next deadline. It never calls
+// into its host but for memory and the transmit sink. The order of calls is part of the contract:
 //
 //     events in     receive(...) · expire(now)                  any number, then
 //     commands      tcp().connect/listen/send/consume/close..., udp_*                    any number, then
 //     effects out   transmit(sink, now) · next_event() until none · next_deadline()      polled in this order
 //
-// After handling events (which gives commands) the host polls the effects again, until there is nothing new: an ACK then
-// rides on the answer. A packet lives on one shard; a packet that belongs to another shard is found by `steering::classify` (no
-// state is touched) before `receive`.
+// After handling events (which gives commands) the host polls the effects again, until there is nothing new: an ACK
+// then rides on the answer. A packet lives on one shard; a packet that belongs to another shard is found by
+// `steering::classify` (no state is touched) before `receive`.
 //
 // Spec: RFC 791, 792, 826, 768, 1122, 2131, 9293. Owns: neighbours, routes, sockets. Borrows: memory, packet_slab.
 // Context: shard-local. Errors: wire errors are drops with a reason; commands give result<T>. Limits: stack_config.
@@ -60,7 +60,7 @@ class transmit_sink {
 class udp_socket;
 // A datagram in or out: payload without headers.
 struct datagram {
-  endpoint local;   // out: address any: the interface's
+  endpoint local;  // out: address any: the interface's
   endpoint remote;
   packet_ptr payload;
 };
@@ -75,19 +75,20 @@ struct udp_error {
 class stack {
  public:
   // Null: no memory. The stack lives in memory from `m`.
-  static stack* make(const stack_config& config, const steering& steer, memory& m, packet_slab& slab, instant now) noexcept;
+  static stack* make(const stack_config& config, const steering& steer, memory& m, packet_slab& slab,
+                     instant now) noexcept;
   static void destroy(stack* s) noexcept;
 
   // --- configuration
-  void set_interface(const interface_config& config) noexcept;   // one Ethernet interface a stack, so far
+  void set_interface(const interface_config& config) noexcept;  // one Ethernet interface a stack, so far
   void set_address(const address_config& config, instant now) noexcept;
   std::optional<address_config> address() const noexcept;
-  void start_dhcp(instant now) noexcept;                          // shard 0; ends in an address_configured event
+  void start_dhcp(instant now) noexcept;  // shard 0; ends in an address_configured event
   // From another shard's neighbour_learned event; `bits` are the event's.
   void learn_neighbour(ipv4_address address, mac_address mac, instant now, uint32_t bits = 0) noexcept;
 
   // --- events in
-  void receive(packet_list&& packets, instant now) noexcept;      // Ethernet frames
+  void receive(packet_list&& packets, instant now) noexcept;  // Ethernet frames
   void expire(instant now) noexcept;
 
   // --- commands: TCP

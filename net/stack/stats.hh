@@ -8,10 +8,38 @@
 namespace solaster::net {
 
 enum class drop_reason : uint8_t {
-  ethernet_short, ethernet_not_ours, ethertype_unknown, arp_malformed, ip_short, ip_version, ip_header_length, ip_length,
-  ip_checksum, ip_not_ours, ip_fragment, ip_source, protocol_unknown, icmp_malformed, icmp_checksum, udp_malformed,
-  udp_checksum, udp_no_socket, udp_buffer_full, tcp_malformed, tcp_checksum, tcp_no_connection, tcp_out_of_window,
-  tcp_backlog, tcp_memory, neighbour_unresolved, neighbour_queue, transmit_queue, no_memory, no_route, rate_limit, count
+  ethernet_short,
+  ethernet_not_ours,
+  ethertype_unknown,
+  arp_malformed,
+  ip_short,
+  ip_version,
+  ip_header_length,
+  ip_length,
+  ip_checksum,
+  ip_not_ours,
+  ip_fragment,
+  ip_source,
+  protocol_unknown,
+  icmp_malformed,
+  icmp_checksum,
+  udp_malformed,
+  udp_checksum,
+  udp_no_socket,
+  udp_buffer_full,
+  tcp_malformed,
+  tcp_checksum,
+  tcp_no_connection,
+  tcp_out_of_window,
+  tcp_backlog,
+  tcp_memory,
+  neighbour_unresolved,
+  neighbour_queue,
+  transmit_queue,
+  no_memory,
+  no_route,
+  rate_limit,
+  count
 };
 
 const char* name_of(drop_reason reason) noexcept;

@@ -11,9 +11,10 @@
 namespace solaster::net {
 namespace {
 
-constexpr std::array<uint8_t, 40> microsoft_key = {
-    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
-    0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+constexpr std::array<uint8_t, 40> microsoft_key = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
+                                                   0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
+                                                   0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+                                                   0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
 
 // Ethernet, the longest IPv4 header, and the ports.
 constexpr uint32_t classify_bytes = ethernet_header_size + ipv4_header_max + 4;
@@ -21,7 +22,8 @@ constexpr uint32_t classify_bytes = ethernet_header_size + ipv4_header_max + 4;
 // The 32 bits of the key from bit `at` on.
 uint32_t key_window(const std::array<uint8_t, 40>& key, uint32_t at) {
   uint64_t w = 0;
-  for (uint32_t i = 0; i < 5; ++i) w = w << 8 | key[at / 8 + i];
+  for (uint32_t i = 0; i < 5; ++i)
+    w = w << 8 | key[at / 8 + i];
   return uint32_t(w >> (8 - at % 8));
 }
 
@@ -31,12 +33,14 @@ steering steering::make(const rss_config& config, uint32_t shards) noexcept {
   steering s;
   s.rss = config;
   s.shards = std::max(shards, 1u);
-  for (auto& entry : s.rss.table) entry = uint16_t(entry % s.shards);
+  for (auto& entry : s.rss.table)
+    entry = uint16_t(entry % s.shards);
   for (uint32_t byte = 0; byte < s.lookup.size(); ++byte)
     for (uint32_t value = 0; value < 256; ++value) {
       uint32_t sum = 0;
       for (uint32_t bit = 0; bit < 8; ++bit)
-        if (value & (0x80u >> bit)) sum ^= key_window(config.key, byte * 8 + bit);
+        if (value & (0x80u >> bit))
+          sum ^= key_window(config.key, byte * 8 + bit);
       s.lookup[byte][value] = sum;
     }
   return s;
@@ -45,7 +49,8 @@ steering steering::make(const rss_config& config, uint32_t shards) noexcept {
 steering steering::make(uint32_t shards) noexcept {
   rss_config config;
   config.key = microsoft_key;
-  for (uint32_t i = 0; i < config.table.size(); ++i) config.table[i] = uint16_t(i % std::max(shards, 1u));
+  for (uint32_t i = 0; i < config.table.size(); ++i)
+    config.table[i] = uint16_t(i % std::max(shards, 1u));
   return make(config, shards);
 }
 
@@ -53,7 +58,8 @@ uint32_t steering::toeplitz(const four_tuple& t) const noexcept {
   const uint32_t from = t.remote.address.value, to = t.local.address.value;
   const uint32_t ports = uint32_t(t.remote.port) << 16 | t.local.port;
   auto word = [this](uint32_t at, uint32_t v) {
-    return lookup[at][v >> 24] ^ lookup[at + 1][v >> 16 & 0xff] ^ lookup[at + 2][v >> 8 & 0xff] ^ lookup[at + 3][v & 0xff];
+    return lookup[at][v >> 24] ^ lookup[at + 1][v >> 16 & 0xff] ^ lookup[at + 2][v >> 8 & 0xff] ^
+           lookup[at + 3][v & 0xff];
   };
   return word(0, from) ^ word(4, to) ^ word(8, ports);
 }
@@ -67,18 +73,24 @@ classification steering::classify(const packet& p) const noexcept {
     copy_out(p, 0, copy, n);
     b = copy;
   }
-  if (n < ethernet_header_size || ethernet_view(b).type() != ethertype::ipv4) return {};
+  if (n < ethernet_header_size || ethernet_view(b).type() != ethertype::ipv4)
+    return {};
   b += ethernet_header_size;
   n -= ethernet_header_size;
-  if (ipv4_view::check(b, n, p.size() - ethernet_header_size) != ipv4_fault::none) return {};
+  if (ipv4_view::check(b, n, p.size() - ethernet_header_size) != ipv4_fault::none)
+    return {};
   const ipv4_view ip(b);
   const auto protocol = ip_protocol(ip.protocol());
-  if (ip.is_fragment() || (protocol != ip_protocol::tcp && protocol != ip_protocol::udp)) return {};
-  if (n < ip.header_length() + 4 || ip.total_length() < ip.header_length() + 4) return {};
+  if (ip.is_fragment() || (protocol != ip_protocol::tcp && protocol != ip_protocol::udp))
+    return {};
+  if (n < ip.header_length() + 4 || ip.total_length() < ip.header_length() + 4)
+    return {};
   const std::byte* ports = ip.payload();
   const four_tuple tuple{{ip.destination(), load_be16(ports + 2)}, {ip.source(), load_be16(ports)}};
-  if (protocol == ip_protocol::udp && tuple.local.port == dhcp_client_port) return {};
-  if (shards == 1) return {classification::kind::flow, 0, 0};
+  if (protocol == ip_protocol::udp && tuple.local.port == dhcp_client_port)
+    return {};
+  if (shards == 1)
+    return {classification::kind::flow, 0, 0};
   const uint32_t hash = p.offload.has_hash ? p.offload.hash : toeplitz(tuple);
   return {classification::kind::flow, hash, shard_of(hash)};
 }

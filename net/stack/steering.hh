@@ -1,7 +1,7 @@
 // Which shard a received packet belongs to: the device's RSS in software.
 //
-// A flow's shard is the Toeplitz hash of its four-tuple through an indirection table, the same on every shard of a machine
-// and in the device (DESIGN 2.3). What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
+// A flow's shard is the Toeplitz hash of its four-tuple through an indirection table, the same on every shard of a
+// machine and in the device (DESIGN 2.3). What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
 //
 // Spec: Virtio 1.2, 5.1.6.4.3; Microsoft, "RSS hashing functions". Context: any thread; read-only once made.
 // Cost: 12 table look-ups a hash where the device does not report it; nothing with one shard.
@@ -17,12 +17,12 @@ namespace solaster::net {
 
 struct classification {
   enum class kind : uint8_t { flow, control } kind = kind::control;  // control: shard 0
-  uint32_t hash = 0;                                                 // flow: Toeplitz hash of the four-tuple; 0 with one shard
+  uint32_t hash = 0;  // flow: Toeplitz hash of the four-tuple; 0 with one shard
   uint32_t shard = 0;
 };
 
 struct steering {
-  rss_config rss;      // table values are shard numbers here
+  rss_config rss;  // table values are shard numbers here
   uint32_t shards = 1;
   // lookup[i][v]: what byte i of the hashed tuple adds when its value is v. Follows from rss.key.
   std::array<std::array<uint32_t, 256>, 12> lookup{};

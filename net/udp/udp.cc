@@ -12,49 +12,67 @@ namespace {
 constexpr uint64_t pack(endpoint remote, bool broadcast) {
   return uint64_t(remote.address.value) << 32 | uint64_t(remote.port) << 16 | uint64_t(broadcast);
 }
-constexpr endpoint remote_of(uint64_t cookie) { return {{uint32_t(cookie >> 32)}, uint16_t(cookie >> 16)}; }
+constexpr endpoint remote_of(uint64_t cookie) {
+  return {{uint32_t(cookie >> 32)}, uint16_t(cookie >> 16)};
+}
 
 }  // namespace
 
-udp_layer::udp_layer(const stack_config& config, memory& m, packet_slab& slab, link& l, ipv4& ip, event_queue& events, stack_stats& stats) noexcept
-    : _config(config), _memory(m), _slab(slab), _link(l), _ip(ip), _events(events), _stats(stats),
+udp_layer::udp_layer(const stack_config& config, memory& m, packet_slab& slab, link& l, ipv4& ip, event_queue& events,
+                     stack_stats& stats) noexcept
+    : _config(config),
+      _memory(m),
+      _slab(slab),
+      _link(l),
+      _ip(ip),
+      _events(events),
+      _stats(stats),
       _random(hash_key::derive(config.secret, 'u').k0 ^ config.shard) {}
 
 udp_layer::~udp_layer() {
   for (auto& bucket : _table)
-    while (bucket) close(bucket);
+    while (bucket)
+      close(bucket);
 }
 
 // ---- sockets
 
 udp_socket* udp_layer::find(ipv4_address destination, uint16_t port) noexcept {
   for (udp_socket* s = _table[port % buckets]; s; s = s->next)
-    if (s->local.port == port && (s->local.address.any() || s->local.address == destination)) return s;
+    if (s->local.port == port && (s->local.address.any() || s->local.address == destination))
+      return s;
   return nullptr;
 }
 
 bool udp_layer::taken(endpoint local) noexcept {
   for (udp_socket* s = _table[local.port % buckets]; s; s = s->next)
-    if (s->local.port == local.port && (s->local.address.any() || local.address.any() || s->local.address == local.address)) return true;
+    if (s->local.port == local.port &&
+        (s->local.address.any() || local.address.any() || s->local.address == local.address))
+      return true;
   return false;
 }
 
 result<udp_socket*> udp_layer::open(endpoint local, void* cookie) noexcept {
-  if (_count >= _config.udp_sockets_max) return errc::nobufs;
-  if (!local.address.any() && _ip.kind_of(local.address) == ipv4::destination_kind::not_ours) return errc::addrnotavail;
+  if (_count >= _config.udp_sockets_max)
+    return errc::nobufs;
+  if (!local.address.any() && _ip.kind_of(local.address) == ipv4::destination_kind::not_ours)
+    return errc::addrnotavail;
   if (local.port == 0) {
     const uint32_t count = uint32_t(_config.ephemeral_port_max) - _config.ephemeral_port_min + 1;
     const uint32_t first = uint32_t(_random.below(count));
     for (uint32_t i = 0; i < count && local.port == 0; ++i) {
       const endpoint candidate{local.address, uint16_t(_config.ephemeral_port_min + (first + i) % count)};
-      if (!taken(candidate)) local = candidate;
+      if (!taken(candidate))
+        local = candidate;
     }
-    if (local.port == 0) return errc::addrinuse;
+    if (local.port == 0)
+      return errc::addrinuse;
   } else if (taken(local)) {
     return errc::addrinuse;
   }
   void* raw = _memory.allocate(sizeof(udp_socket), alignof(udp_socket));
-  if (!raw) return errc::nomem;
+  if (!raw)
+    return errc::nomem;
   auto* s = new (raw) udp_socket(local);
   s->source.cookie = cookie;
   s->next = _table[local.port % buckets];
@@ -65,7 +83,8 @@ result<udp_socket*> udp_layer::open(endpoint local, void* cookie) noexcept {
 
 void udp_layer::close(udp_socket* s) noexcept {
   udp_socket** at = &_table[s->local.port % buckets];
-  while (*at != s) at = &(*at)->next;
+  while (*at != s)
+    at = &(*at)->next;
   *at = s->next;
   --_count;
   s->~udp_socket();
@@ -76,14 +95,17 @@ void udp_layer::close(udp_socket* s) noexcept {
 
 packet_ptr udp_layer::input(ipv4_address source, ipv4_address destination, bool broadcast, packet_ptr p) noexcept {
   const std::byte* b = p->front().data();
-  if (!udp_view::check(b, p->front().size(), p->size())) return _stats.drop(drop_reason::udp_malformed), nullptr;
+  if (!udp_view::check(b, p->front().size(), p->size()))
+    return _stats.drop(drop_reason::udp_malformed), nullptr;
   const udp_view view(b);
   p->truncate(view.length());
   if (view.has_checksum() && p->offload.checksum == checksum_state::none &&
-      !checksum_good(checksum_packet(*p, 0, p->size(), pseudo_header_sum(source, destination, uint8_t(ip_protocol::udp), p->size()))))
+      !checksum_good(checksum_packet(*p, 0, p->size(),
+                                     pseudo_header_sum(source, destination, uint8_t(ip_protocol::udp), p->size()))))
     return _stats.drop(drop_reason::udp_checksum), nullptr;
   udp_socket* s = find(destination, view.destination_port());
-  if (!s) return _stats.drop(drop_reason::udp_no_socket), std::move(p);
+  if (!s)
+    return _stats.drop(drop_reason::udp_no_socket), std::move(p);
   p->cookie = pack({source, view.source_port()}, broadcast);
   p->trim_front(udp_header_size);
   p->offload = {};
@@ -105,7 +127,8 @@ void udp_layer::keep(udp_socket* s, packet_ptr p) noexcept {
     }
   }
   const uint32_t charge = p->charge();
-  if (charge > _config.udp_receive_bytes_max - s->charge) return _stats.drop(drop_reason::udp_buffer_full);
+  if (charge > _config.udp_receive_bytes_max - s->charge)
+    return _stats.drop(drop_reason::udp_buffer_full);
   s->charge += charge;
   s->queue.push_back(std::move(p));
   _events.post(s->source, udp_readable);
@@ -113,13 +136,17 @@ void udp_layer::keep(udp_socket* s, packet_ptr p) noexcept {
 
 result<datagram> udp_layer::receive(udp_socket* s) noexcept {
   packet_ptr p = s->queue.pop_front();
-  if (!p) return errc::again;
+  if (!p)
+    return errc::again;
   s->charge -= p->charge();
   datagram d;
   d.remote = remote_of(p->cookie);
   const bool broadcast = p->cookie & 1;
-  d.local = {broadcast ? ipv4_address::broadcast() : !s->local.address.any() ? s->local.address
-             : _ip.address() ? _ip.address()->address : ipv4_address{}, s->local.port};
+  d.local = {broadcast                 ? ipv4_address::broadcast()
+             : !s->local.address.any() ? s->local.address
+             : _ip.address()           ? _ip.address()->address
+                                       : ipv4_address{},
+             s->local.port};
   p->cookie = 0;
   d.payload = std::move(p);
   return d;
@@ -127,7 +154,8 @@ result<datagram> udp_layer::receive(udp_socket* s) noexcept {
 
 void udp_layer::icmp_error(const icmp_report& report) noexcept {
   udp_socket* s = find(report.flow.local.address, report.flow.local.port);
-  if (!s) return;
+  if (!s)
+    return;
   s->error = udp_error{report.flow.remote, report.error, report.mtu};
   _events.post(s->source, udp_failed);
 }
@@ -136,7 +164,8 @@ void udp_layer::icmp_error(const icmp_report& report) noexcept {
 
 bool udp_layer::add_header(packet& p, endpoint source, endpoint destination) noexcept {
   const uint32_t length = p.size() + udp_header_size;
-  if (length > 65535 - ipv4_header_min) return false;
+  if (length > 65535 - ipv4_header_min)
+    return false;
   std::byte* at = p.prepend(udp_header_size);
   udp_header{source.port, destination.port, uint16_t(length)}.emit(at);
   const uint64_t pseudo = pseudo_header_sum(source.address, destination.address, uint8_t(ip_protocol::udp), length);
@@ -152,32 +181,43 @@ bool udp_layer::add_header(packet& p, endpoint source, endpoint destination) noe
 }
 
 result<> udp_layer::send(udp_socket* s, datagram d, instant now) noexcept {
-  if (!_ip.address()) return errc::netunreach;
+  if (!_ip.address())
+    return errc::netunreach;
   const ipv4_address own = _ip.address()->address;
   const bool broadcast = _ip.kind_of(d.remote.address) == ipv4::destination_kind::broadcast;
-  if (d.remote.port == 0 || d.remote.address.any()) return errc::inval;
-  if (d.remote.address.multicast()) return errc::netunreach;
+  if (d.remote.port == 0 || d.remote.address.any())
+    return errc::inval;
+  if (d.remote.address.multicast())
+    return errc::netunreach;
   if (!broadcast)
-    if (auto hop = _ip.next_hop(d.remote.address); !hop) return hop.error();
-  if (!d.local.address.any() && d.local.address != own) return errc::addrnotavail;
+    if (auto hop = _ip.next_hop(d.remote.address); !hop)
+      return hop.error();
+  if (!d.local.address.any() && d.local.address != own)
+    return errc::addrnotavail;
   const uint32_t size = d.payload ? d.payload->size() : 0;
-  if (size + udp_header_size + ipv4_header_min > _link.interface().mtu) return errc::msgsize;
-  if (!_link.accepts()) return errc::again;
+  if (size + udp_header_size + ipv4_header_min > _link.interface().mtu)
+    return errc::msgsize;
+  if (!_link.accepts())
+    return errc::again;
 
   packet_ptr p = _link.make_packet(udp_header_size);
-  if (!p) return errc::nomem;
+  if (!p)
+    return errc::nomem;
   // The payload's first fragment may lie in the middle of what the application still uses: the headers get their own.
   if (d.payload && d.payload->fragment_count() < packet::fragments_max) {
     for (uint32_t i = 0, n = d.payload->fragment_count(); i < n; ++i)
-      if (fragment f = d.payload->pop_front(); !f.empty()) p->append(std::move(f));
+      if (fragment f = d.payload->pop_front(); !f.empty())
+        p->append(std::move(f));
   } else if (d.payload) {
     fragment flat = make_heap_fragment(_memory, size);
-    if (!flat) return errc::nomem;
+    if (!flat)
+      return errc::nomem;
     copy_out(*d.payload, 0, flat.data(), size);
     _stats.copied_bytes += size;
     p->append(std::move(flat));
   }
-  if (!add_header(*p, {own, s->local.port}, d.remote)) return errc::msgsize;
+  if (!add_header(*p, {own, s->local.port}, d.remote))
+    return errc::msgsize;
   _ip.output(own, d.remote.address, ip_protocol::udp, std::move(p), now);
   return {};
 }
@@ -186,8 +226,10 @@ bool udp_layer::is_valid() const noexcept {
   uint32_t count = 0;
   for (uint32_t b = 0; b < buckets; ++b)
     for (const udp_socket* s = _table[b]; s; s = s->next) {
-      if (s->local.port % buckets != b || ++count > _count || s->charge > _config.udp_receive_bytes_max) return false;
-      if (s->queue.empty() != (s->charge == 0)) return false;
+      if (s->local.port % buckets != b || ++count > _count || s->charge > _config.udp_receive_bytes_max)
+        return false;
+      if (s->queue.empty() != (s->charge == 0))
+        return false;
     }
   return count == _count;
 }

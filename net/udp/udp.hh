@@ -1,7 +1,8 @@
 // UDP sockets of one shard.
 //
-// A socket is bound to a port and, perhaps, an address; a datagram goes to the socket of its port. Received payload is handed
-// up in the buffers it came in, small payloads in right-sized memory; the queue is bounded in bytes that are really pinned.
+// A socket is bound to a port and, perhaps, an address; a datagram goes to the socket of its port. Received payload is
+// handed up in the buffers it came in, small payloads in right-sized memory; the queue is bounded in bytes that are
+// really pinned.
 //
 // Spec: RFC 768, RFC 1122 4.1. Owns: sockets, queued datagrams. Borrows: ip, link, events, stats.
 // Limits: stack_config::udp_sockets_max, udp_receive_bytes_max. Context: shard-local; allocates sockets and copies.
@@ -23,17 +24,18 @@ namespace solaster::net {
 class udp_socket {
  public:
   explicit udp_socket(endpoint l) noexcept : local(l), source(event_kind::udp, this) {}
-  endpoint local;          // address any: all of ours
+  endpoint local;  // address any: all of ours
   event_source source;
-  packet_list queue;       // payloads; packet::cookie is the remote endpoint and how it was addressed
-  uint32_t charge = 0;     // of everything in queue
+  packet_list queue;               // payloads; packet::cookie is the remote endpoint and how it was addressed
+  uint32_t charge = 0;             // of everything in queue
   std::optional<udp_error> error;  // the last ICMP error about what was sent
   udp_socket* next = nullptr;      // in its bucket
 };
 
 class udp_layer {
  public:
-  udp_layer(const stack_config& config, memory& m, packet_slab& slab, link& l, ipv4& ip, event_queue& events, stack_stats& stats) noexcept;
+  udp_layer(const stack_config& config, memory& m, packet_slab& slab, link& l, ipv4& ip, event_queue& events,
+            stack_stats& stats) noexcept;
   ~udp_layer();
   udp_layer(const udp_layer&) = delete;
 

@@ -18,8 +18,9 @@ class arp_view {
  public:
   // Ethernet and IPv4 with their sizes, a known operation, a unicast sender.
   static bool check(const std::byte* p, uint32_t available) noexcept {
-    return available >= arp_size && load_be16(p) == 1 && load_be16(p + 2) == uint16_t(ethertype::ipv4) && load8(p + 4) == 6 &&
-           load8(p + 5) == 4 && (load_be16(p + 6) == 1 || load_be16(p + 6) == 2) && !(load8(p + 8) & 1);
+    return available >= arp_size && load_be16(p) == 1 && load_be16(p + 2) == uint16_t(ethertype::ipv4) &&
+           load8(p + 4) == 6 && load8(p + 5) == 4 && (load_be16(p + 6) == 1 || load_be16(p + 6) == 2) &&
+           !(load8(p + 8) & 1);
   }
   explicit arp_view(const std::byte* checked) noexcept : _p(checked) {}
   arp_operation operation() const noexcept { return arp_operation(load_be16(_p + 6)); }

@@ -1,7 +1,7 @@
 // The Internet checksum: one's complement sums over bytes and over packet chains.
 //
-// A running sum is a `checksum_sum`: 16-bit words summed in the machine's byte order (the sum does not care, RFC 1071 2(B)),
-// so the folded value is stored as it is, without a swap.
+// A running sum is a `checksum_sum`: 16-bit words summed in the machine's byte order (the sum does not care, RFC 1071
+// 2(B)), so the folded value is stored as it is, without a swap.
 //
 // Spec: RFC 1071; RFC 1624 for the incremental update. Context: any; allocates nothing.
 #pragma once
@@ -36,7 +36,8 @@ constexpr uint16_t checksum_fold(uint64_t sum) noexcept {
 }
 
 // The pseudo header of RFC 9293 3.1 and RFC 768.
-constexpr uint64_t pseudo_header_sum(ipv4_address source, ipv4_address destination, uint8_t protocol, uint32_t length) noexcept {
+constexpr uint64_t pseudo_header_sum(ipv4_address source, ipv4_address destination, uint8_t protocol,
+                                     uint32_t length) noexcept {
   return uint64_t(__builtin_bswap32(source.value)) + __builtin_bswap32(destination.value) +
          __builtin_bswap16(uint16_t(protocol)) + __builtin_bswap32(length);
 }
@@ -47,7 +48,8 @@ class checksum_accumulator {
   explicit checksum_accumulator(uint64_t sum = 0) noexcept : _sum(sum) {}
   void add(const std::byte* p, size_t n) noexcept {
     uint64_t part = checksum_bytes(p, n);
-    if (_odd) part = __builtin_bswap16(checksum_fold(part));
+    if (_odd)
+      part = __builtin_bswap16(checksum_fold(part));
     _sum = checksum_add(_sum, part);
     _odd ^= n & 1;
   }
@@ -64,6 +66,8 @@ class checksum_accumulator {
 uint64_t checksum_packet(const packet& p, uint32_t offset, uint32_t length, uint64_t sum = 0) noexcept;
 
 // A message with its checksum field in place sums to 0xffff (or is all zeros, which no header is).
-constexpr bool checksum_good(uint64_t sum) noexcept { return checksum_fold(sum) == 0xffff; }
+constexpr bool checksum_good(uint64_t sum) noexcept {
+  return checksum_fold(sum) == 0xffff;
+}
 
 }  // namespace solaster::net

@@ -12,11 +12,33 @@ namespace solaster::net {
 inline constexpr uint16_t dhcp_server_port = 67;
 inline constexpr uint16_t dhcp_client_port = 68;
 
-enum class dhcp_type : uint8_t { discover = 1, offer = 2, request = 3, decline = 4, ack = 5, nak = 6, release = 7, inform = 8 };
+enum class dhcp_type : uint8_t {
+  discover = 1,
+  offer = 2,
+  request = 3,
+  decline = 4,
+  ack = 5,
+  nak = 6,
+  release = 7,
+  inform = 8
+};
 
 enum class dhcp_option : uint8_t {
-  pad = 0, subnet_mask = 1, router = 3, host_name = 12, interface_mtu = 26, requested_address = 50, lease_time = 51, overload = 52,
-  message_type = 53, server_id = 54, parameter_list = 55, max_size = 57, renewal_time = 58, rebinding_time = 59, client_id = 61,
+  pad = 0,
+  subnet_mask = 1,
+  router = 3,
+  host_name = 12,
+  interface_mtu = 26,
+  requested_address = 50,
+  lease_time = 51,
+  overload = 52,
+  message_type = 53,
+  server_id = 54,
+  parameter_list = 55,
+  max_size = 57,
+  renewal_time = 58,
+  rebinding_time = 59,
+  client_id = 61,
   end = 255,
 };
 

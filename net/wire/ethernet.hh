@@ -1,5 +1,6 @@
 // Ethernet II frames: view and value.
-// Spec: IEEE 802.3 3.1.1; RFC 894. Frames of 802.2 (a length instead of a type) and VLAN tags have other types: dropped.
+// Spec: IEEE 802.3 3.1.1; RFC 894. Frames of 802.2 (a length instead of a type) and VLAN tags have other types:
+// dropped.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,9 @@ inline mac_address load_mac(const std::byte* p) noexcept {
   std::memcpy(m.bytes.data(), p, 6);
   return m;
 }
-inline void store_mac(std::byte* p, const mac_address& m) noexcept { std::memcpy(p, m.bytes.data(), 6); }
+inline void store_mac(std::byte* p, const mac_address& m) noexcept {
+  std::memcpy(p, m.bytes.data(), 6);
+}
 
 // Over at least ethernet_header_size bytes.
 class ethernet_view {

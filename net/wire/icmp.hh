@@ -9,20 +9,33 @@
 namespace solaster::net {
 
 enum class icmp_type : uint8_t {
-  echo_reply = 0, unreachable = 3, source_quench = 4, redirect = 5, echo_request = 8, time_exceeded = 11, parameter_problem = 12,
+  echo_reply = 0,
+  unreachable = 3,
+  source_quench = 4,
+  redirect = 5,
+  echo_request = 8,
+  time_exceeded = 11,
+  parameter_problem = 12,
 };
 
 // Of icmp_type::unreachable.
 enum class icmp_unreachable : uint8_t {
-  network = 0, host = 1, protocol = 2, port = 3, fragmentation_needed = 4, source_route_failed = 5, network_prohibited = 9,
-  host_prohibited = 10, prohibited = 13,
+  network = 0,
+  host = 1,
+  protocol = 2,
+  port = 3,
+  fragmentation_needed = 4,
+  source_route_failed = 5,
+  network_prohibited = 9,
+  host_prohibited = 10,
+  prohibited = 13,
 };
 
 inline constexpr uint32_t icmp_header_size = 8;
 
 constexpr bool icmp_is_error(icmp_type t) noexcept {
-  return t == icmp_type::unreachable || t == icmp_type::source_quench || t == icmp_type::redirect || t == icmp_type::time_exceeded ||
-         t == icmp_type::parameter_problem;
+  return t == icmp_type::unreachable || t == icmp_type::source_quench || t == icmp_type::redirect ||
+         t == icmp_type::time_exceeded || t == icmp_type::parameter_problem;
 }
 
 class icmp_view {

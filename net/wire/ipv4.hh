@@ -23,12 +23,16 @@ class ipv4_view {
  public:
   // `available`: bytes of the header part that lie together; `packet_size`: of the whole IP packet, all fragments.
   static ipv4_fault check(const std::byte* p, uint32_t available, uint32_t packet_size) noexcept {
-    if (available < ipv4_header_min) return ipv4_fault::too_short;
-    if (load8(p) >> 4 != 4) return ipv4_fault::version;
+    if (available < ipv4_header_min)
+      return ipv4_fault::too_short;
+    if (load8(p) >> 4 != 4)
+      return ipv4_fault::version;
     const uint32_t header = (load8(p) & 15u) * 4;
-    if (header < ipv4_header_min || header > available) return ipv4_fault::header_length;
+    if (header < ipv4_header_min || header > available)
+      return ipv4_fault::header_length;
     const uint32_t total = load_be16(p + 2);
-    if (total < header || total > packet_size) return ipv4_fault::total_length;
+    if (total < header || total > packet_size)
+      return ipv4_fault::total_length;
     return ipv4_fault::none;
   }
 

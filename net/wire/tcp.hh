@@ -14,14 +14,29 @@ namespace solaster::net {
 inline constexpr uint32_t tcp_header_min = 20;
 inline constexpr uint32_t tcp_header_max = 60;
 inline constexpr uint32_t tcp_checksum_offset = 16;
-inline constexpr uint16_t tcp_mss_default = 536;      // RFC 9293 3.7.1, IPv4
-inline constexpr uint8_t tcp_window_scale_max = 14;   // RFC 7323 2.3
+inline constexpr uint16_t tcp_mss_default = 536;     // RFC 9293 3.7.1, IPv4
+inline constexpr uint8_t tcp_window_scale_max = 14;  // RFC 7323 2.3
 
 enum tcp_flag : uint8_t {
-  tcp_fin = 0x01, tcp_syn = 0x02, tcp_rst = 0x04, tcp_psh = 0x08, tcp_ack = 0x10, tcp_urg = 0x20, tcp_ece = 0x40, tcp_cwr = 0x80,
+  tcp_fin = 0x01,
+  tcp_syn = 0x02,
+  tcp_rst = 0x04,
+  tcp_psh = 0x08,
+  tcp_ack = 0x10,
+  tcp_urg = 0x20,
+  tcp_ece = 0x40,
+  tcp_cwr = 0x80,
 };
 
-enum class tcp_option : uint8_t { end = 0, nop = 1, mss = 2, window_scale = 3, sack_permitted = 4, sack = 5, timestamps = 8 };
+enum class tcp_option : uint8_t {
+  end = 0,
+  nop = 1,
+  mss = 2,
+  window_scale = 3,
+  sack_permitted = 4,
+  sack = 5,
+  timestamps = 8
+};
 
 struct tcp_sack_block {
   uint32_t begin = 0, end = 0;  // [begin, end) of the sequence space
@@ -30,8 +45,8 @@ struct tcp_sack_block {
 
 // What we know of the options; the same for reading and for writing.
 struct tcp_options {
-  uint16_t mss = 0;                // 0: absent
-  int8_t window_scale = -1;        // -1: absent; as on the wire, may exceed 14 when read
+  uint16_t mss = 0;          // 0: absent
+  int8_t window_scale = -1;  // -1: absent; as on the wire, may exceed 14 when read
   bool sack_permitted = false;
   bool timestamps = false;
   uint32_t ts_value = 0, ts_echo = 0;
@@ -50,7 +65,8 @@ class tcp_view {
  public:
   // `available`: bytes that lie together from the header's first.
   static bool check(const std::byte* p, uint32_t available) noexcept {
-    if (available < tcp_header_min) return false;
+    if (available < tcp_header_min)
+      return false;
     const uint32_t header = (load8(p + 12) >> 4) * 4u;
     return header >= tcp_header_min && header <= available;
   }
@@ -65,7 +81,9 @@ class tcp_view {
   uint16_t window() const noexcept { return load_be16(_p + 14); }
   uint16_t urgent() const noexcept { return load_be16(_p + 18); }
   bool has_options() const noexcept { return header_length() > tcp_header_min; }
-  tcp_options options() const noexcept { return tcp_options::parse(_p + tcp_header_min, header_length() - tcp_header_min); }
+  tcp_options options() const noexcept {
+    return tcp_options::parse(_p + tcp_header_min, header_length() - tcp_header_min);
+  }
 
  private:
   const std::byte* _p;

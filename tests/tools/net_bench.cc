@@ -1,10 +1,10 @@
-// What the network core costs, counted in instructions, without a device or a host: two stacks, back to back, one asking and one
-// answering on one TCP connection.
+// What the network core costs, counted in instructions, without a device or a host: two stacks, back to back, one
+// asking and one answering on one TCP connection.
 //
 //   valgrind --tool=callgrind --toggle-collect='*serve_once*' build/release/tests/tools/net_bench 20000
 //
-// counts what the answering stack does for a request (receive, demultiplex, read, answer, send; the ACK rides on the answer).
-// Divide by the requests; callgrind_annotate --inclusive=yes says where.
+// counts what the answering stack does for a request (receive, demultiplex, read, answer, send; the ACK rides on the
+// answer). Divide by the requests; callgrind_annotate --inclusive=yes says where.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -70,19 +70,23 @@ __attribute__((noinline)) void serve_once(host& server, packet_list&& request, t
   while (auto e = server.s->next_event()) {
     fragment got[4];
     const size_t n = *server.s->tcp().receive(c, got, 65536);
-    for (size_t i = 0; i < n; ++i) server.s->tcp().consume(c, got[i].size(), now);
+    for (size_t i = 0; i < n; ++i)
+      server.s->tcp().consume(c, got[i].size(), now);
     fragment answer[1] = {reply_bytes.share()};
-    if (n) (void)server.s->tcp().send(c, answer, now);
+    if (n)
+      (void)server.s->tcp().send(c, answer, now);
   }
   server.s->transmit(server.out, now);
 }
 
 __attribute__((noinline)) void ask_once(host& client, tcp::connection* c, fragment& question, instant now) {
   client.s->receive(std::move(client.out.frames), now);
-  while (client.s->next_event()) {}
+  while (client.s->next_event()) {
+  }
   fragment got[4];
   const size_t n = *client.s->tcp().receive(c, got, 65536);
-  for (size_t i = 0; i < n; ++i) client.s->tcp().consume(c, got[i].size(), now);
+  for (size_t i = 0; i < n; ++i)
+    client.s->tcp().consume(c, got[i].size(), now);
   fragment f[1] = {question.share()};
   (void)client.s->tcp().send(c, f, now);
   client.s->transmit(client.out, now);
@@ -102,7 +106,8 @@ int main(int argc, char** argv) {
     tcp::connection* asking = *client.s->tcp().connect({}, {ipv4_address::of(10, 0, 0, 1), 80}, nullptr, now);
     exchange(client, server, now);
     auto accepted = server.s->tcp().accept(l, nullptr);
-    if (!accepted) return std::fprintf(stderr, "no connection\n"), 1;
+    if (!accepted)
+      return std::fprintf(stderr, "no connection\n"), 1;
     tcp::connection* answering = *accepted;
     server.s->tcp().set_nodelay(answering, true);
     client.s->tcp().set_nodelay(asking, true);
@@ -110,7 +115,8 @@ int main(int argc, char** argv) {
     std::memset(question.data(), 'q', question_size);
     reply_bytes = make_heap_fragment(m, answer_size);
     std::memset(reply_bytes.data(), 'a', answer_size);
-    while (server.s->next_event()) {}
+    while (server.s->next_event()) {
+    }
     packet_list to_client;
     for (long i = 0; i < requests; ++i) {
       now = now + microseconds(10);
@@ -120,7 +126,8 @@ int main(int argc, char** argv) {
       to_client = std::move(server.out.frames);
     }
     const auto& sent = server.s->stats();
-    std::printf("%ld requests, %llu frames in, %llu out\n", requests, (unsigned long long)sent.received, (unsigned long long)sent.sent);
+    std::printf("%ld requests, %llu frames in, %llu out\n", requests, (unsigned long long)sent.received,
+                (unsigned long long)sent.sent);
     reply_bytes.reset();
     to_client = {};
     server.s->tcp().release(answering, now);

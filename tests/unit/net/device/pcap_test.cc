@@ -14,7 +14,9 @@ namespace {
 
 struct to_string : pcap_writer::sink {
   std::string out;
-  void write(std::span<const std::byte> b) noexcept override { out.append(reinterpret_cast<const char*>(b.data()), b.size()); }
+  void write(std::span<const std::byte> b) noexcept override {
+    out.append(reinterpret_cast<const char*>(b.data()), b.size());
+  }
 };
 
 template <class T>
@@ -36,7 +38,8 @@ TEST(pcap, file_is_as_the_manual_says) {
   EXPECT_EQ(at<uint32_t>(file.out, 16), 6u);
   EXPECT_EQ(at<uint32_t>(file.out, 20), 1u);  // DLT_EN10MB
   packet_ptr p = slab.make();
-  for (const char* part : {"abcd", "efgh"}) p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(part), 4));
+  for (const char* part : {"abcd", "efgh"})
+    p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(part), 4));
   writer.add(*p, 3'000'000'007);
   EXPECT_EQ(at<uint32_t>(file.out, 24), 3u);
   EXPECT_EQ(at<uint32_t>(file.out, 28), 7u);

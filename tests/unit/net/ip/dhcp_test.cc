@@ -15,7 +15,9 @@ using namespace testing;
 constexpr uint8_t offer = 2, ack = 5, nak = 6;
 constexpr ipv4_address server = ip_of(254);
 
-bytes option(uint8_t code, const bytes& value) { return bytes{code, uint8_t(value.size())} + value; }
+bytes option(uint8_t code, const bytes& value) {
+  return bytes{code, uint8_t(value.size())} + value;
+}
 
 struct with_dhcp : stack_host {
   with_dhcp() : stack_host(default_config(), false) { s->start_dhcp(now); }
@@ -25,7 +27,8 @@ struct with_dhcp : stack_host {
     lines out = sent();
     for (size_t i = 0; i < out.size(); ++i) {
       const bytes& f = frames[i];
-      if (f.size() != 14 + 20 + 8 + 300) continue;
+      if (f.size() != 14 + 20 + 8 + 300)
+        continue;
       const bytes m(f.begin() + 42, f.end());
       xid = uint32_t(m[4]) << 24 | uint32_t(m[5]) << 16 | uint32_t(m[6]) << 8 | m[7];
       static const char* names[] = {"", "discover", "offer", "request", "decline"};
@@ -33,10 +36,13 @@ struct with_dhcp : stack_host {
       EXPECT_EQ(m[0], 1);
       EXPECT_EQ(m[240], 53);
       EXPECT_EQ(bytes(m.begin() + 28, m.begin() + 34), (bytes{0x52, 0x54, 0, 0, 0, 1}));
-      if (m[12]) line += " ciaddr " + std::to_string(m[15]);
+      if (m[12])
+        line += " ciaddr " + std::to_string(m[15]);
       for (size_t o = 240; m[o] != 255; o += 2 + m[o + 1]) {
-        if (m[o] == 50) line += " wants " + std::to_string(m[o + 5]);
-        if (m[o] == 54) line += " from " + std::to_string(m[o + 5]);
+        if (m[o] == 50)
+          line += " wants " + std::to_string(m[o + 5]);
+        if (m[o] == 54)
+          line += " from " + std::to_string(m[o + 5]);
       }
       line += f[0] == 0xff ? " broadcast" : " unicast";
       out[i] = line;
@@ -45,8 +51,8 @@ struct with_dhcp : stack_host {
     return out;
   }
   void reply(uint8_t type, ipv4_address yours, const bytes& more = {}, ipv4_address to = ipv4_address::broadcast()) {
-    const bytes options = option(53, {type}) + option(54, be32(server.value)) + option(1, {255, 255, 255, 0}) + option(3, be32(server.value)) +
-                          more + bytes{255};
+    const bytes options = option(53, {type}) + option(54, be32(server.value)) + option(1, {255, 255, 255, 0}) +
+                          option(3, be32(server.value)) + more + bytes{255};
     const bytes d = dhcp_reply_bytes(xid, mac_of(1), yours, options);
     in(ethernet(to == ipv4_address::broadcast() ? mac_address::broadcast() : mac_of(1), mac_of(254), 0x0800,
                 ip(server, to, 17, udp(server, 67, to, 68, d))));
@@ -137,7 +143,8 @@ TEST(dhcp, lease_is_renewed_by_unicast_at_half_time) {
   EXPECT_EQ(h.messages(), lines{});
   // The new lease counts from the new request.
   const instant renewed = h.now;
-  while (h.now < renewed + seconds(499)) h.jump(seconds(1000));
+  while (h.now < renewed + seconds(499))
+    h.jump(seconds(1000));
   EXPECT_EQ(h.now, renewed + seconds(500));
 }
 
@@ -151,10 +158,12 @@ TEST(dhcp, silent_server_leads_to_rebinding_and_to_losing_the_address) {
   while (h.now < bound + seconds(1000)) {
     h.jump(seconds(1000));
     for (const auto& line : h.messages())
-      if (line.starts_with("request") || line.starts_with("discover")) log.push_back(std::to_string((h.now - bound).ns / 1'000'000'000) + " " + line);
+      if (line.starts_with("request") || line.starts_with("discover"))
+        log.push_back(std::to_string((h.now - bound).ns / 1'000'000'000) + " " + line);
   }
   // Renewing: the server's ARP entry is not answered either, so nothing leaves. Rebinding from 7/8 on, by broadcast.
-  EXPECT_EQ(log, (lines{"875 request ciaddr 7 broadcast", "937 request ciaddr 7 broadcast", "997 request ciaddr 7 broadcast", "1000 discover broadcast"}));
+  EXPECT_EQ(log, (lines{"875 request ciaddr 7 broadcast", "937 request ciaddr 7 broadcast",
+                        "997 request ciaddr 7 broadcast", "1000 discover broadcast"}));
   auto events = h.events();
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, event_kind::address_lost);
@@ -165,7 +174,8 @@ TEST(dhcp, another_server_may_answer_the_rebinding) {
   with_dhcp h;
   h.bind();
   h.events();
-  while (h.messages() != lines{"request ciaddr 7 broadcast"}) h.jump(seconds(1000));
+  while (h.messages() != lines{"request ciaddr 7 broadcast"})
+    h.jump(seconds(1000));
   h.reply(ack, ip_of(7), option(51, be32(1000)), ip_of(7));
   EXPECT_TRUE(h.s->address());
   EXPECT_TRUE(h.events().empty());
@@ -226,11 +236,14 @@ TEST(dhcp_wire, options_in_overloaded_fields_are_read) {
 TEST(dhcp_wire, cut_and_mutated_messages_do_no_harm) {
   const uint64_t seed = 3;
   prng random(seed);
-  const bytes good = dhcp_reply_bytes(9, mac_of(1), ip_of(7), option(53, {ack}) + option(52, {3}) + option(51, be32(5)) + option(1, {255, 0, 0, 0}) + bytes{255});
+  const bytes good = dhcp_reply_bytes(
+      9, mac_of(1), ip_of(7),
+      option(53, {ack}) + option(52, {3}) + option(51, be32(5)) + option(1, {255, 0, 0, 0}) + bytes{255});
   for (int i = 0; i < 20000; ++i) {
     bytes b(good.begin(), good.begin() + long(random.below(good.size() + 1)));
     b.shrink_to_fit();
-    for (uint64_t n = random.below(4); n-- > 0 && !b.empty();) b[random.below(b.size())] = uint8_t(random.next());
+    for (uint64_t n = random.below(4); n-- > 0 && !b.empty();)
+      b[random.below(b.size())] = uint8_t(random.next());
     (void)dhcp_reply::parse(reinterpret_cast<const std::byte*>(b.data()), uint32_t(b.size()));
   }
 }

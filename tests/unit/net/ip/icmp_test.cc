@@ -14,14 +14,25 @@ using namespace testing;
 
 static_assert(ipv4_header_min == sizeof(iphdr) && icmp_header_size == sizeof(icmphdr));
 static_assert(uint8_t(icmp_type::echo_reply) == ICMP_ECHOREPLY && uint8_t(icmp_type::echo_request) == ICMP_ECHO);
-static_assert(uint8_t(icmp_type::unreachable) == ICMP_DEST_UNREACH && uint8_t(icmp_type::time_exceeded) == ICMP_TIME_EXCEEDED);
-static_assert(uint8_t(icmp_unreachable::port) == ICMP_PORT_UNREACH && uint8_t(icmp_unreachable::protocol) == ICMP_PROT_UNREACH);
-static_assert(uint8_t(icmp_unreachable::fragmentation_needed) == ICMP_FRAG_NEEDED && uint8_t(icmp_unreachable::prohibited) == ICMP_PKT_FILTERED);
-static_assert(uint8_t(ip_protocol::tcp) == IPPROTO_TCP && uint8_t(ip_protocol::udp) == IPPROTO_UDP && uint8_t(ip_protocol::icmp) == IPPROTO_ICMP);
+static_assert(uint8_t(icmp_type::unreachable) == ICMP_DEST_UNREACH &&
+              uint8_t(icmp_type::time_exceeded) == ICMP_TIME_EXCEEDED);
+static_assert(uint8_t(icmp_unreachable::port) == ICMP_PORT_UNREACH &&
+              uint8_t(icmp_unreachable::protocol) == ICMP_PROT_UNREACH);
+static_assert(uint8_t(icmp_unreachable::fragmentation_needed) == ICMP_FRAG_NEEDED &&
+              uint8_t(icmp_unreachable::prohibited) == ICMP_PKT_FILTERED);
+static_assert(uint8_t(ip_protocol::tcp) == IPPROTO_TCP && uint8_t(ip_protocol::udp) == IPPROTO_UDP &&
+              uint8_t(ip_protocol::icmp) == IPPROTO_ICMP);
 
 TEST(ipv4_wire, header_lies_where_the_system_says) {
   std::byte b[20];
-  ipv4_header{.tos = 4, .total_length = 1500, .id = 0x1234, .ttl = 63, .protocol = 6, .source = ip_of(1), .destination = ip_of(2)}.emit(b);
+  ipv4_header{.tos = 4,
+              .total_length = 1500,
+              .id = 0x1234,
+              .ttl = 63,
+              .protocol = 6,
+              .source = ip_of(1),
+              .destination = ip_of(2)}
+      .emit(b);
   iphdr h;
   memcpy(&h, b, sizeof h);
   EXPECT_EQ(h.version, 4);
@@ -54,7 +65,8 @@ TEST(icmp, echo_comes_back_with_its_payload) {
 TEST(icmp, echo_in_many_fragments_and_with_ip_options) {
   stack_host h;
   h.know_peer();
-  const bytes f = ethernet(mac_of(1), mac_of(2), 0x0800, ip(ip_of(2), ip_of(1), 1, echo(8, 1, 1, bytes(300, 0x5a)), {.options = bytes(8, 1)}));
+  const bytes f = ethernet(mac_of(1), mac_of(2), 0x0800,
+                           ip(ip_of(2), ip_of(1), 1, echo(8, 1, 1, bytes(300, 0x5a)), {.options = bytes(8, 1)}));
   for (uint32_t cut = 0; cut < 100; ++cut) {
     h.in(f, {cut, cut + 7, 200});
     EXPECT_EQ(h.sent(), lines{"icmp 0/0 10.0.0.1 > 10.0.0.2 len 300 to 52:54:00:00:00:02"}) << cut;
@@ -132,7 +144,8 @@ TEST(icmp, unknown_protocol_and_port_are_reported_to_the_sender) {
   h.in_ip(d);
   EXPECT_EQ(h.sent(), lines{"icmp 3/3 10.0.0.1 > 10.0.0.2 len 30 to 52:54:00:00:00:02"});
   EXPECT_EQ(bytes(h.frames[0].begin() + 42, h.frames[0].end()), d);  // the quotation
-  h.in(ethernet(mac_address::broadcast(), mac_of(2), 0x0800, ip(ip_of(2), ip_of(255), 17, udp(ip_of(2), 5, ip_of(255), 6, text("hi")))));
+  h.in(ethernet(mac_address::broadcast(), mac_of(2), 0x0800,
+                ip(ip_of(2), ip_of(255), 17, udp(ip_of(2), 5, ip_of(255), 6, text("hi")))));
   EXPECT_EQ(h.sent(), lines{});
   EXPECT_EQ(h.drops(drop_reason::udp_no_socket), 2u);
 }
@@ -144,7 +157,8 @@ TEST(icmp, errors_are_rate_limited) {
   stack_host h(c);
   h.know_peer();
   auto storm = [&] {
-    for (int i = 0; i < 20; ++i) h.in_ip(ip(ip_of(2), ip_of(1), 99, {}));
+    for (int i = 0; i < 20; ++i)
+      h.in_ip(ip(ip_of(2), ip_of(1), 99, {}));
     return h.sent().size();
   };
   EXPECT_EQ(storm(), 5u);

@@ -14,17 +14,22 @@ using namespace testing;
 
 static_assert(arp_size == sizeof(ether_arp) && ethernet_header_size == sizeof(ether_header));
 static_assert(uint16_t(arp_operation::request) == ARPOP_REQUEST && uint16_t(arp_operation::reply) == ARPOP_REPLY);
-static_assert(uint16_t(ethertype::ipv4) == ETHERTYPE_IP && uint16_t(ethertype::arp) == ETHERTYPE_ARP && uint16_t(ethertype::ipv6) == ETHERTYPE_IPV6);
+static_assert(uint16_t(ethertype::ipv4) == ETHERTYPE_IP && uint16_t(ethertype::arp) == ETHERTYPE_ARP &&
+              uint16_t(ethertype::ipv6) == ETHERTYPE_IPV6);
 
 constexpr mac_address all = mac_address::broadcast();
 
-bytes ask(uint8_t from, uint8_t to) { return ethernet(all, mac_of(from), 0x0806, arp(1, mac_of(from), ip_of(from), {}, ip_of(to))); }
+bytes ask(uint8_t from, uint8_t to) {
+  return ethernet(all, mac_of(from), 0x0806, arp(1, mac_of(from), ip_of(from), {}, ip_of(to)));
+}
 bytes answer(uint8_t from, uint8_t mac) {
   return ethernet(mac_of(1), mac_of(mac), 0x0806, arp(2, mac_of(mac), ip_of(from), mac_of(1), ip_of(1)));
 }
 
 struct with_socket : stack_host {
-  explicit with_socket(const stack_config& c = default_config()) : stack_host(c) { socket = *s->udp_open({{}, 1000}, nullptr, now); }
+  explicit with_socket(const stack_config& c = default_config()) : stack_host(c) {
+    socket = *s->udp_open({{}, 1000}, nullptr, now);
+  }
   result<> send(uint8_t to) {
     datagram d{{}, {ip_of(to), 9}, slab.make()};
     d.payload->append(make_heap_fragment(memory_, 3));
@@ -55,7 +60,8 @@ TEST(neighbour, packets_wait_for_the_answer_and_leave_in_order) {
   ASSERT_TRUE(h.send(2));
   EXPECT_EQ(h.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.2 to ff:ff:ff:ff:ff:ff"});
   h.in(answer(2, 2));
-  EXPECT_EQ(h.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02", "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
+  EXPECT_EQ(h.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02",
+                             "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
 }
 
 TEST(neighbour, is_asked_three_times_a_second_apart_then_given_up) {
@@ -84,7 +90,8 @@ TEST(neighbour, queue_keeps_the_newest) {
   auto c = stack_host::default_config();
   c.neighbour_queue_max = 3;
   with_socket h(c);
-  for (int i = 0; i < 5; ++i) ASSERT_TRUE(h.send(2));
+  for (int i = 0; i < 5; ++i)
+    ASSERT_TRUE(h.send(2));
   h.sent();
   EXPECT_EQ(h.drops(drop_reason::neighbour_queue), 2u);
   h.in(answer(2, 2));
@@ -104,7 +111,8 @@ TEST(neighbour, used_entry_is_asked_again_by_unicast_unused_one_forgotten) {
   EXPECT_EQ(h.sent(), lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"});
   h.in(answer(2, 2));
   h.sent();
-  for (int i = 0; i < 12; ++i) h.advance(seconds(60));
+  for (int i = 0; i < 12; ++i)
+    h.advance(seconds(60));
   h.sent();
   EXPECT_EQ(h.s->next_deadline(), instant::never());  // both forgotten
 }
@@ -120,26 +128,29 @@ TEST(neighbour, announcement_updates_what_is_known_and_makes_nothing_new) {
   ASSERT_TRUE(h.send(4));
   ASSERT_TRUE(h.send(5));
   EXPECT_EQ(h.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:09",
-                             "arp request 10.0.0.1 asks 10.0.0.4 to ff:ff:ff:ff:ff:ff", "arp request 10.0.0.1 asks 10.0.0.5 to ff:ff:ff:ff:ff:ff"}));
+                             "arp request 10.0.0.1 asks 10.0.0.4 to ff:ff:ff:ff:ff:ff",
+                             "arp request 10.0.0.1 asks 10.0.0.5 to ff:ff:ff:ff:ff:ff"}));
 }
 
 TEST(neighbour, nonsense_is_dropped) {
   with_socket h;
   bytes f = ask(2, 1);
-  h.in(bytes(f.begin(), f.end() - 1));                                                         // short
-  h.in(ethernet(all, mac_of(2), 0x0806, arp(3, mac_of(2), ip_of(2), {}, ip_of(1))));           // operation
-  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, all, ip_of(2), {}, ip_of(1))));                 // a group as sender
+  h.in(bytes(f.begin(), f.end() - 1));                                                // short
+  h.in(ethernet(all, mac_of(2), 0x0806, arp(3, mac_of(2), ip_of(2), {}, ip_of(1))));  // operation
+  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, all, ip_of(2), {}, ip_of(1))));        // a group as sender
   EXPECT_EQ(h.drops(drop_reason::arp_malformed), 3u);
-  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, mac_of(2), ip_of(1), {}, ip_of(1))));           // our address in another's hands
-  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, mac_of(2), {}, {}, ip_of(1))));                 // a probe: answered, not remembered
-  EXPECT_EQ(h.sent(), (lines{"arp reply 10.0.0.1 is 52:54:00:00:00:01 to 52:54:00:00:00:02", "arp reply 10.0.0.1 is 52:54:00:00:00:01 to 52:54:00:00:00:02"}));
+  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, mac_of(2), ip_of(1), {}, ip_of(1))));  // our address in another's hands
+  h.in(ethernet(all, mac_of(2), 0x0806, arp(1, mac_of(2), {}, {}, ip_of(1))));  // a probe: answered, not remembered
+  EXPECT_EQ(h.sent(), (lines{"arp reply 10.0.0.1 is 52:54:00:00:00:01 to 52:54:00:00:00:02",
+                             "arp reply 10.0.0.1 is 52:54:00:00:00:01 to 52:54:00:00:00:02"}));
 }
 
 TEST(neighbour, cache_is_bounded) {
   auto c = stack_host::default_config();
   c.neighbours_max = 4;
   with_socket h(c);
-  for (uint8_t i = 2; i < 100; ++i) h.in(ask(i, 1));
+  for (uint8_t i = 2; i < 100; ++i)
+    h.in(ask(i, 1));
   h.sent();
   ASSERT_TRUE(h.send(99));
   EXPECT_EQ(h.sent(), lines{"udp 10.0.0.1:1000 > 10.0.0.99:9 len 3 to 52:54:00:00:00:63"});
@@ -169,7 +180,8 @@ TEST(neighbour, shard_zero_tells_the_others) {
     other.s->learn_neighbour(e.address, e.mac, other.now, e.bits);
   }
   ASSERT_TRUE(other.send(2));
-  EXPECT_EQ(other.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.5:9 len 3 to 52:54:00:00:00:05", "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
+  EXPECT_EQ(other.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.5:9 len 3 to 52:54:00:00:00:05",
+                                 "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace {
 
 TEST(buffer_pool, gives_distinct_buffers_up_to_its_limit) {
   testing::test_memory m;
-  pool_ptr pool(buffer_pool::make(m, {.buffer_size = 2000, .buffers_max = 10, .buffers_per_region = 4, .low_water = 3}));
+  pool_ptr pool(
+      buffer_pool::make(m, {.buffer_size = 2000, .buffers_max = 10, .buffers_per_region = 4, .low_water = 3}));
   EXPECT_EQ(pool->buffer_size(), 2048u);  // a multiple of 64
   std::vector<fragment> held;
   for (int i = 0; i < 10; ++i) {
@@ -73,7 +74,8 @@ TEST(packet, copy_out_crosses_fragments) {
   testing::test_memory m;
   packet_slab slab(m);
   packet_ptr p = slab.make();
-  for (const char* part : {"ab", "", "cde", "f"}) p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(part), uint32_t(strlen(part))));
+  for (const char* part : {"ab", "", "cde", "f"})
+    p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(part), uint32_t(strlen(part))));
   char out[7]{};
   copy_out(*p, 1, reinterpret_cast<std::byte*>(out), 4);
   EXPECT_STREQ(out, "bcde");
@@ -83,7 +85,8 @@ TEST(packet, trimming_drops_fragments_and_keeps_one) {
   testing::test_memory m;
   packet_slab slab(m);
   packet_ptr p = slab.make();
-  for (uint32_t n : {3, 4, 5}) p->append(make_heap_fragment(m, n));
+  for (uint32_t n : {3, 4, 5})
+    p->append(make_heap_fragment(m, n));
   p->trim_front(3);
   EXPECT_EQ(p->fragment_count(), 2u);
   p->truncate(4);

@@ -19,16 +19,20 @@ using kind = enum classification::kind;
 uint32_t naive(const std::array<uint8_t, 40>& key, const bytes& input) {
   uint32_t result = 0;
   for (size_t bit = 0; bit < input.size() * 8; ++bit) {
-    if (!(input[bit / 8] >> (7 - bit % 8) & 1)) continue;
+    if (!(input[bit / 8] >> (7 - bit % 8) & 1))
+      continue;
     for (size_t i = 0; i < 32; ++i) {
       const size_t at = bit + i;
-      if (key[at / 8] >> (7 - at % 8) & 1) result ^= 1u << (31 - i);
+      if (key[at / 8] >> (7 - at % 8) & 1)
+        result ^= 1u << (31 - i);
     }
   }
   return result;
 }
 
-four_tuple received(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port) { return {{to, to_port}, {from, from_port}}; }
+four_tuple received(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port) {
+  return {{to, to_port}, {from, from_port}};
+}
 
 TEST(toeplitz, vectors_of_microsofts_specification) {
   const steering s = steering::make(2);
@@ -44,23 +48,29 @@ TEST(toeplitz, agrees_with_the_definition_under_any_key) {
   prng random(11);
   for (int i = 0; i < 50; ++i) {
     rss_config c;
-    for (auto& b : c.key) b = uint8_t(random.next());
+    for (auto& b : c.key)
+      b = uint8_t(random.next());
     const steering s = steering::make(c, 1);
     const ipv4_address from{uint32_t(random.next())}, to{uint32_t(random.next())};
     const uint16_t p = uint16_t(random.next()), q = uint16_t(random.next());
-    ASSERT_EQ(s.toeplitz(received(from, p, to, q)), naive(c.key, be32(from.value) + be32(to.value) + be16(p) + be16(q)));
+    ASSERT_EQ(s.toeplitz(received(from, p, to, q)),
+              naive(c.key, be32(from.value) + be32(to.value) + be16(p) + be16(q)));
   }
 }
 
 struct classify : ::testing::Test {
   classification of(const bytes& frame, uint32_t cut = 0) {
     packet_ptr p = slab.make();
-    if (cut && cut < frame.size()) p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(frame.data()), cut));
-    else cut = 0;
+    if (cut && cut < frame.size())
+      p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(frame.data()), cut));
+    else
+      cut = 0;
     p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(frame.data()) + cut, uint32_t(frame.size()) - cut));
     return s.classify(*p);
   }
-  static bytes frame(const bytes& datagram, uint16_t type = 0x0800) { return ethernet(mac_of(1), mac_of(2), type, datagram); }
+  static bytes frame(const bytes& datagram, uint16_t type = 0x0800) {
+    return ethernet(mac_of(1), mac_of(2), type, datagram);
+  }
   test_memory m;
   packet_slab slab{m};
   steering s = steering::make(4);
@@ -73,16 +83,21 @@ TEST_F(classify, flows_go_by_their_four_tuple) {
     EXPECT_EQ(t.kind, kind::flow);
     EXPECT_EQ(t.hash, s.toeplitz(tuple));
     EXPECT_EQ(t.shard, s.shard_of(t.hash));
-    EXPECT_EQ(of(frame(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 1234, ip_of(1), 80, {}), {.options = bytes(40, 1)})), cut).hash, t.hash);
+    EXPECT_EQ(
+        of(frame(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 1234, ip_of(1), 80, {}), {.options = bytes(40, 1)})), cut)
+            .hash,
+        t.hash);
   }
 }
 
 TEST_F(classify, what_is_no_flow_goes_to_shard_zero) {
   const bytes segment = tcp_segment(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16);
-  for (const bytes& f : {frame(arp(1, mac_of(2), ip_of(2), {}, ip_of(1)), 0x0806), frame(ip(ip_of(2), ip_of(1), 1, echo(8, 1, 1, {}))),
-                         frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 0x2000})), frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 5})),
-                         frame(ip(ip_of(2), ip_of(1), 6, bytes(3))), frame(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 67, ip_of(1), 68, {}))),
-                         frame(bytes(segment)), bytes(10), bytes(0)}) {
+  for (const bytes& f :
+       {frame(arp(1, mac_of(2), ip_of(2), {}, ip_of(1)), 0x0806), frame(ip(ip_of(2), ip_of(1), 1, echo(8, 1, 1, {}))),
+        frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 0x2000})),
+        frame(ip(ip_of(2), ip_of(1), 6, segment, {.fragment = 5})), frame(ip(ip_of(2), ip_of(1), 6, bytes(3))),
+        frame(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 67, ip_of(1), 68, {}))), frame(bytes(segment)), bytes(10),
+        bytes(0)}) {
     const auto c = of(f);
     EXPECT_EQ(c.kind, kind::control);
     EXPECT_EQ(c.shard, 0u);
@@ -101,9 +116,11 @@ TEST_F(classify, the_devices_hash_is_used) {
 
 TEST_F(classify, many_connections_are_dealt_out_evenly) {
   std::map<uint32_t, int> count;
-  for (uint16_t port = 40000; port < 44000; ++port) ++count[s.shard_of(s.toeplitz(received(ip_of(2), port, ip_of(1), 11211)))];
+  for (uint16_t port = 40000; port < 44000; ++port)
+    ++count[s.shard_of(s.toeplitz(received(ip_of(2), port, ip_of(1), 11211)))];
   EXPECT_EQ(count.size(), 4u);
-  for (auto [shard, n] : count) EXPECT_GT(n, 700) << shard;
+  for (auto [shard, n] : count)
+    EXPECT_GT(n, 700) << shard;
 }
 
 }  // namespace

@@ -11,8 +11,12 @@ namespace solaster::net::testing {
 
 using bytes = std::vector<uint8_t>;
 
-inline constexpr mac_address mac_of(uint8_t last) { return {{0x52, 0x54, 0, 0, 0, last}}; }
-inline constexpr ipv4_address ip_of(uint8_t last) { return ipv4_address::of(10, 0, 0, last); }
+inline constexpr mac_address mac_of(uint8_t last) {
+  return {{0x52, 0x54, 0, 0, 0, last}};
+}
+inline constexpr ipv4_address ip_of(uint8_t last) {
+  return ipv4_address::of(10, 0, 0, last);
+}
 
 bytes operator+(bytes a, const bytes& b);
 bytes text(const std::string& s);
@@ -31,12 +35,13 @@ bytes ip(ipv4_address from, ipv4_address to, uint8_t protocol, const bytes& payl
 bytes echo(uint8_t type, uint16_t id, uint16_t sequence, const bytes& payload);
 bytes icmp(uint8_t type, uint8_t code, uint32_t rest, const bytes& payload);
 bytes udp(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, const bytes& payload);
-bytes tcp_segment(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack, uint8_t flags,
-          const bytes& payload = {});
+bytes tcp_segment(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack,
+                  uint8_t flags, const bytes& payload = {});
 // Fixed part of a DHCP reply and its options.
 bytes dhcp_reply_bytes(uint32_t xid, mac_address client, ipv4_address yours, const bytes& options);
 
-// "arp request 10.0.0.1 asks 10.0.0.2 to ff:ff:ff:ff:ff:ff", "icmp 0/0 10.0.0.1 > 10.0.0.2 len 8 to ..."; checks checksums.
+// "arp request 10.0.0.1 asks 10.0.0.2 to ff:ff:ff:ff:ff:ff", "icmp 0/0 10.0.0.1 > 10.0.0.2 len 8 to ..."; checks
+// checksums.
 std::string describe(const bytes& frame);
 
 }  // namespace solaster::net::testing

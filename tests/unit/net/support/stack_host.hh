@@ -20,10 +20,12 @@ class stack_host : public transmit_sink {
  public:
   static stack_config default_config() {
     stack_config c;
-    for (size_t i = 0; i < c.secret.size(); ++i) c.secret[i] = uint8_t(i * 7 + 1);
+    for (size_t i = 0; i < c.secret.size(); ++i)
+      c.secret[i] = uint8_t(i * 7 + 1);
     return c;
   }
-  explicit stack_host(const stack_config& config = default_config(), bool address = true) : slab(memory_), shards(steering::make(config.shards)) {
+  explicit stack_host(const stack_config& config = default_config(), bool address = true)
+      : slab(memory_), shards(steering::make(config.shards)) {
     s = stack::make(config, shards, memory_, slab, now);
     s->set_interface({.mac = mac_of(1)});
     if (address) {
@@ -40,7 +42,8 @@ class stack_host : public transmit_sink {
     uint32_t at = 0;
     for (uint32_t cut : cuts) {
       fragment f = make_heap_fragment(memory_, cut - at);
-      if (cut > at) std::memcpy(f.data(), frame.data() + at, cut - at);
+      if (cut > at)
+        std::memcpy(f.data(), frame.data() + at, cut - at);
       p->append(std::move(f));
       at = cut;
     }
@@ -66,7 +69,8 @@ class stack_host : public transmit_sink {
     s->transmit(*this, now);
     EXPECT_TRUE(s->is_valid());
     std::vector<std::string> out;
-    for (const bytes& f : frames) out.push_back(describe(f));
+    for (const bytes& f : frames)
+      out.push_back(describe(f));
     return out;
   }
   void advance(duration d) {
@@ -82,7 +86,8 @@ class stack_host : public transmit_sink {
   }
   std::vector<event> events() {
     std::vector<event> out;
-    while (auto e = s->next_event()) out.push_back(*e);
+    while (auto e = s->next_event())
+      out.push_back(*e);
     return out;
   }
   uint64_t drops(drop_reason r) const { return s->stats().drops[size_t(r)]; }

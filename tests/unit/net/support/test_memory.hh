@@ -37,21 +37,26 @@ class test_memory : public memory {
 };
 
 inline test_memory::~test_memory() {
-  if (_live.empty()) return;
+  if (_live.empty())
+    return;
   std::fprintf(stderr, "test_memory: %zu objects, %zu bytes leaked\n", _live.size(), _bytes);
   std::abort();
 }
 
 inline bool test_memory::refused() {
-  if (_remaining == 0) return true;
-  if (_remaining != UINT64_MAX) --_remaining;
+  if (_remaining == 0)
+    return true;
+  if (_remaining != UINT64_MAX)
+    --_remaining;
   return false;
 }
 
 inline void* test_memory::allocate(size_t bytes, size_t align) noexcept {
-  if (refused()) return nullptr;
+  if (refused())
+    return nullptr;
   void* p = std::aligned_alloc(align < 16 ? 16 : align, (bytes + 63) / 64 * 64);
-  if (!p) return nullptr;
+  if (!p)
+    return nullptr;
   __builtin_memset(p, 0xa5, bytes);
   _live[p] = bytes;
   _bytes += bytes;
@@ -70,12 +75,17 @@ inline void test_memory::deallocate(void* p, size_t bytes, size_t) noexcept {
 
 inline dma_region test_memory::allocate_dma(size_t bytes, size_t align) noexcept {
   void* p = allocate(bytes, align);
-  if (!p) return {};
+  if (!p)
+    return {};
   return {static_cast<std::byte*>(p), bytes, {reinterpret_cast<uint64_t>(p)}};
 }
 
-inline void test_memory::deallocate_dma(dma_region region) noexcept { deallocate(region.base, region.length, 64); }
+inline void test_memory::deallocate_dma(dma_region region) noexcept {
+  deallocate(region.base, region.length, 64);
+}
 
-inline dma_addr test_memory::translate(const void* p, size_t) noexcept { return {reinterpret_cast<uint64_t>(p)}; }
+inline dma_addr test_memory::translate(const void* p, size_t) noexcept {
+  return {reinterpret_cast<uint64_t>(p)};
+}
 
 }  // namespace solaster::net::testing

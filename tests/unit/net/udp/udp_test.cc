@@ -81,9 +81,11 @@ TEST(udp, queue_is_bounded_in_bytes) {
   c.udp_receive_bytes_max = 10'000;
   stack_host h(c);
   udp_socket* s = *h.s->udp_open({{}, 1000}, nullptr, h.now);
-  for (int i = 0; i < 100; ++i) h.in_ip(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 777, ip_of(1), 1000, bytes(1000))));
+  for (int i = 0; i < 100; ++i)
+    h.in_ip(ip(ip_of(2), ip_of(1), 17, udp(ip_of(2), 777, ip_of(1), 1000, bytes(1000))));
   size_t n = 0;
-  while (h.s->udp_receive(s)) ++n;
+  while (h.s->udp_receive(s))
+    ++n;
   EXPECT_LT(n, 10u);
   EXPECT_GE(n, 8u);
   EXPECT_EQ(h.drops(drop_reason::udp_buffer_full), 100 - n);
@@ -115,7 +117,10 @@ TEST(udp, payload_in_shared_memory_is_not_written_to) {
   stack_host h;
   h.know_peer();
   udp_socket* s = *h.s->udp_open({{}, 1000}, nullptr, h.now);
-  fragment whole = copy_to_heap(h.memory_, reinterpret_cast<const std::byte*>("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"), 72);
+  fragment whole = copy_to_heap(
+      h.memory_,
+      reinterpret_cast<const std::byte*>("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"),
+      72);
   packet_ptr p = h.slab.make();
   p->append(whole.share(60, 4));
   ASSERT_TRUE(h.s->udp_send(s, {{}, {ip_of(2), 9}, std::move(p)}, h.now));
@@ -145,7 +150,8 @@ TEST(udp, full_device_pushes_back) {
   stack_host h(c);
   h.know_peer();
   udp_socket* s = *h.s->udp_open({{}, 1000}, nullptr, h.now);
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(h.s->udp_send(s, {{}, {ip_of(2), 9}, nullptr}, h.now));
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(h.s->udp_send(s, {{}, {ip_of(2), 9}, nullptr}, h.now));
   EXPECT_EQ(h.s->udp_send(s, {{}, {ip_of(2), 9}, nullptr}, h.now).error(), errc::again);
   h.room = 1;
   EXPECT_EQ(h.sent().size(), 1u);

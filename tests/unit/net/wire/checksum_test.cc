@@ -15,7 +15,8 @@ namespace {
 
 std::vector<std::byte> bytes_of(std::initializer_list<int> list) {
   std::vector<std::byte> out;
-  for (int v : list) out.push_back(std::byte(v));
+  for (int v : list)
+    out.push_back(std::byte(v));
   return out;
 }
 
@@ -24,13 +25,16 @@ uint16_t naive(const std::byte* p, size_t n) {
   uint32_t sum = 0;
   for (size_t i = 0; i < n; ++i) {
     sum += i % 2 ? uint32_t(p[i]) : uint32_t(p[i]) << 8;
-    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+    while (sum > 0xffff)
+      sum = (sum & 0xffff) + (sum >> 16);
   }
   return uint16_t(sum);
 }
 
 // 0 and 0xffff are the same number; which one comes out depends on the way.
-uint16_t canonical(uint16_t v) { return v == 0xffff ? 0 : v; }
+uint16_t canonical(uint16_t v) {
+  return v == 0xffff ? 0 : v;
+}
 
 TEST(checksum, example_of_rfc_1071) {
   const auto data = bytes_of({0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7});
@@ -38,8 +42,8 @@ TEST(checksum, example_of_rfc_1071) {
 }
 
 TEST(checksum, ip_header_known_vector) {
-  auto data = bytes_of({0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0x00, 0x01, 0xc0, 0xa8,
-                        0x00, 0xc7});
+  auto data = bytes_of({0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11,
+                        0xb8, 0x61, 0xc0, 0xa8, 0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7});
   EXPECT_TRUE(checksum_good(checksum_bytes(data.data(), data.size())));
   data[10] = data[11] = std::byte(0);
   checksum_accumulator acc;
@@ -50,10 +54,12 @@ TEST(checksum, ip_header_known_vector) {
 TEST(checksum, every_length_and_start_agrees_with_the_naive_sum) {
   prng random(1);
   std::vector<std::byte> data(400);
-  for (auto& b : data) b = std::byte(random.next());
+  for (auto& b : data)
+    b = std::byte(random.next());
   for (size_t start = 0; start < 9; ++start)
     for (size_t n = 0; start + n <= data.size(); ++n)
-      ASSERT_EQ(canonical(__builtin_bswap16(checksum_fold(checksum_bytes(&data[start], n)))), canonical(naive(&data[start], n)))
+      ASSERT_EQ(canonical(__builtin_bswap16(checksum_fold(checksum_bytes(&data[start], n)))),
+                canonical(naive(&data[start], n)))
           << start << " " << n;
 }
 
@@ -76,7 +82,8 @@ TEST(checksum, random_chains_agree_with_the_naive_sum) {
     const uint64_t count = random.between(1, packet::fragments_max);
     for (uint64_t i = 0; i < count; ++i) {
       fragment f = make_heap_fragment(m, uint32_t(random.below(80)), uint32_t(random.below(5)));
-      for (auto& b : f.bytes()) flat.push_back(b = std::byte(random.next()));
+      for (auto& b : f.bytes())
+        flat.push_back(b = std::byte(random.next()));
       p->append(std::move(f));
     }
     const uint32_t offset = uint32_t(random.below(flat.size() + 1));

@@ -1,7 +1,7 @@
 #include "net/wire/tcp.hh"
 
-#include <gtest/gtest.h>
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 #include <netinet/tcp.h>
 
 #include <vector>
@@ -14,7 +14,8 @@ namespace {
 // STYLE inv-spec: our constants against the system's.
 static_assert(tcp_header_min == sizeof(tcphdr));
 static_assert(tcp_checksum_offset == offsetof(tcphdr, th_sum));
-static_assert(tcp_fin == TH_FIN && tcp_syn == TH_SYN && tcp_rst == TH_RST && tcp_psh == TH_PUSH && tcp_ack == TH_ACK && tcp_urg == TH_URG);
+static_assert(tcp_fin == TH_FIN && tcp_syn == TH_SYN && tcp_rst == TH_RST && tcp_psh == TH_PUSH && tcp_ack == TH_ACK &&
+              tcp_urg == TH_URG);
 static_assert(uint8_t(tcp_option::mss) == TCPOPT_MAXSEG && uint8_t(tcp_option::window_scale) == TCPOPT_WINDOW);
 static_assert(uint8_t(tcp_option::sack_permitted) == TCPOPT_SACK_PERMITTED && uint8_t(tcp_option::sack) == TCPOPT_SACK);
 static_assert(uint8_t(tcp_option::timestamps) == TCPOPT_TIMESTAMP);
@@ -22,8 +23,14 @@ static_assert(tcp_window_scale_max == TCP_MAX_WINSHIFT && tcp_mss_default == TCP
 
 TEST(tcp_wire, header_lies_where_the_system_says) {
   std::byte bytes[20];
-  tcp_header{.source_port = 11211, .destination_port = 40000, .seq = 0x01020304, .ack = 0x05060708, .flags = tcp_syn | tcp_ack,
-             .window = 0x1234, .urgent = 7}.emit(bytes);
+  tcp_header{.source_port = 11211,
+             .destination_port = 40000,
+             .seq = 0x01020304,
+             .ack = 0x05060708,
+             .flags = tcp_syn | tcp_ack,
+             .window = 0x1234,
+             .urgent = 7}
+      .emit(bytes);
   tcphdr h;
   memcpy(&h, bytes, sizeof h);
   EXPECT_EQ(ntohs(h.th_sport), 11211);
@@ -67,11 +74,16 @@ TEST(tcp_wire, linux_syn_options_parse) {
 TEST(tcp_wire, options_come_back_as_they_went) {
   for (int bits = 0; bits < 32; ++bits) {
     tcp_options o;
-    if (bits & 1) o.mss = 1460;
-    if (bits & 2) o.window_scale = 9;
-    if (bits & 4) o.sack_permitted = true;
-    if (bits & 8) o.timestamps = true, o.ts_value = 0xdeadbeef, o.ts_echo = 77;
-    if (bits & 16) o.sack_count = 2, o.sack[0] = {1, 2}, o.sack[1] = {0xfffffff0, 5};
+    if (bits & 1)
+      o.mss = 1460;
+    if (bits & 2)
+      o.window_scale = 9;
+    if (bits & 4)
+      o.sack_permitted = true;
+    if (bits & 8)
+      o.timestamps = true, o.ts_value = 0xdeadbeef, o.ts_echo = 77;
+    if (bits & 16)
+      o.sack_count = 2, o.sack[0] = {1, 2}, o.sack[1] = {0xfffffff0, 5};
     std::byte out[64];
     ASSERT_EQ(o.size() % 4, 0u);
     o.emit(out);
@@ -85,7 +97,8 @@ TEST(tcp_wire, random_options_do_not_run_out_of_their_bytes) {
   for (int i = 0; i < 20000; ++i) {
     const uint32_t n = uint32_t(random.below(41));
     std::vector<std::byte> bytes(n);  // its own allocation: the sanitizer sees an overrun
-    for (auto& b : bytes) b = std::byte(random.chance_ppm(700'000) ? random.below(12) : random.next());
+    for (auto& b : bytes)
+      b = std::byte(random.chance_ppm(700'000) ? random.below(12) : random.next());
     const tcp_options o = tcp_options::parse(bytes.data(), n);
     ASSERT_LE(o.sack_count, 4) << "seed " << seed;
   }
