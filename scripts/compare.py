@@ -138,6 +138,7 @@ class Comparison:
         with row.start() as running:
             for depth in self.args.depths:
                 sample = self.of(row, depth)
+                self.warm_up(row, running, depth)
                 sample.values["boot_ms"].append(round(running.boot_ms, 1))
                 threads, total = running.seconds()
                 load = self.load(row, running, depth, seconds=self.args.seconds)
@@ -151,6 +152,10 @@ class Comparison:
                 sample.threads.append(measure.difference(threads_after, threads))
                 sample.client_seconds.append(round(load.cpu_seconds, 3))
                 sample.requests.append(load.requests)
+
+    def warm_up(self, row, running, depth):
+        """Stores the keys and lets the server settle, in a run of its own: CPU seconds are read around the one after it."""
+        self.load(row, running, depth, seconds=0.5, populate=True)
 
     def load(self, row, running, depth, **kwargs):
         return loadgen.run(self.args, running.address, depth, pin=not row.is_guest, **kwargs)
@@ -170,6 +175,7 @@ class Comparison:
             for depth in self.args.depths:
                 sample = self.of(row, depth)
                 if sample.equal_rate:
+                    self.warm_up(row, running, depth)
                     load = self.load(row, running, depth, seconds=self.args.seconds, rate=sample.equal_rate)
                     sample.values["equal_load_p50_us"].append(round(load.p50_us, 1))
                     sample.values["equal_load_p99_us"].append(round(load.p99_us, 1))
@@ -179,7 +185,7 @@ class Comparison:
     def windows(self, row, running, depth, read):
         """Per request differences: a short run and a run longer by the window, so that what both do alike cancels."""
         short, window = self.args.window // 5, self.args.window
-        self.load(row, running, depth, count=short)
+        self.warm_up(row, running, depth)
         for _ in range(WINDOWS):
             a = read()
             self.load(row, running, depth, count=short)

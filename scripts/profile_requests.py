@@ -49,10 +49,10 @@ def count(args):
     row = servers.ROWS[args.row](servers.Settings(1, "256M", "tcg"))
     try:
         with row.start(counter.arguments) as running:
-            def load(n):
-                loadgen.run(args, running.address, args.depth, count=n)
+            def load(n, **kwargs):
+                loadgen.run(args, running.address, args.depth, count=n, **kwargs)
                 return counter.blocks()
-            load(args.window // 5)
+            load(args.window // 5, populate=True)
             a = counter.blocks()
             b = load(args.window // 5)
             c = load(args.window // 5 + args.window)

@@ -16,23 +16,21 @@ class Load:
     """One run's outcome. cpu_seconds: the load generator's own."""
 
     def __init__(self, data, cpu_seconds):
-        self.rps, self.p50_us, self.p99_us = data["rps"], data["p50_us"], data["p99_us"]
-        self.requests, self.errors, self.seconds = data["requests"], data["errors"], data["seconds"]
+        self.rps, self.requests, self.seconds = data["rps"], data["requests"], data["seconds"]
+        self.p50_us, self.p99_us = data["latency_us"]["p50"], data["latency_us"]["p99"]
+        self.errors = data["wrong_values"] + data["errors"]
+        self.first_error = data["first_error"]
         self.cpu_seconds = cpu_seconds
 
 
-def command(options, address, depth, json_path, count=None, seconds=None, rate=None, warm_up=None):
-    out = [str(build.out(options.mode) / "mcbench"), "--server", "%s:%d" % (address, PORT),
+def command(options, address, depth, json_path, count=None, seconds=None, rate=None, populate=False, warm_up=0):
+    out = [str(build.out(options.mode) / "mcbench"), "--server", "%s:%d" % (address, PORT), "--quiet", "--smp", "1",
            "--connections", str(options.connections), "--depth", str(depth), "--get-ratio", str(options.get_ratio),
-           "--value-size", str(options.value_size), "--keys", str(options.keys), "--json", json_path]
-    if count:
-        out += ["--count", str(count)]
-    if seconds:
-        out += ["--duration", str(seconds)]
+           "--value-size", str(options.value_size), "--keys", str(options.keys), "--json", json_path,
+           "--populate", str(int(populate)), "--warmup", str(warm_up)]
+    out += ["--requests", str(count)] if count else ["--duration", str(seconds)]
     if rate:
         out += ["--rate", str(rate)]
-    if warm_up is not None:
-        out += ["--warm-up", str(warm_up)]
     return out
 
 
@@ -61,7 +59,7 @@ def run(options, address, depth, pin=False, **kwargs):
             raise UserError("mcbench wrote no JSON; it says: %s" % said[-600:].strip()) from None
     load = Load(data, usage.ru_utime + usage.ru_stime)
     if load.errors:
-        raise UserError("mcbench counts %d wrong answers from %s: %s" % (load.errors, address, said[-400:].strip()))
+        raise UserError("mcbench counts %d wrong answers; the first: %s" % (load.errors, load.first_error))
     return load
 
 
