@@ -191,6 +191,10 @@ void make_root(std::span<const std::byte> initrd) {
   if (!top || !the_root) refuse("not enough memory for the root directory");
   top->set_parent(top.get());
   if (!populate_initrd(*top, initrd)) refuse("the initrd is damaged or does not fit into memory");
+  if (!top->find_child("tmp")) {
+    ref<node> tmp = make_ref<ram_directory>(01777);
+    if (!tmp || !top->add_child("tmp", tmp)) refuse("not enough memory for the root directory");
+  }
   populate_dev(*top);
   populate_proc(*top);
   populate_sys(*top);

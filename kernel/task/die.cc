@@ -193,15 +193,7 @@ void on_program_fault(trap_frame* frame, const fault_info& fault) {
   char reason[128];
   std::string_view text = fault.vector == 14 ? describe_page_fault(frame, fault, reason, sizeof reason) : s.reason;
   if (fault.no_memory) die(frame, abi::sig_bus, text);
-  auto& p = the_process();
-  bool has_handler;
-  {
-    lock_guard guard(p.signal_lock);
-    u64 handler = p.actions[s.number - 1].handler;
-    has_handler = handler != abi::sig_dfl && handler != abi::sig_ign && !(current_task().blocked & signal_bit(s.number));
-  }
-  if (!has_handler) die(frame, s.number, text);
-  force_signal(frame, info);
+  force_signal(frame, info, text);
 }
 
 void describe_program(thread* t) {

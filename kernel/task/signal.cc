@@ -82,17 +82,18 @@ void settle_call(trap_frame* frame, bool handler_runs, bool restart_asked) {
   frame->full_return = 1;
 }
 
-void run_handler(trap_frame* frame, int number, const abi::siginfo& info, const abi::sigaction& action) {
+// False: there is no stack for the handler.
+bool run_handler(trap_frame* frame, int number, const abi::siginfo& info, const abi::sigaction& action) {
   auto& t = current_task();
   settle_call(frame, true, action.flags & abi::sa_restart);
   signal_set mask = t.restore_mask ? t.saved_mask : t.blocked;
   t.restore_mask = false;
-  if (!make_signal_frame(frame, action, info, mask))
-    die(frame, abi::sig_segv, "no stack for the handler of a signal");
+  if (!make_signal_frame(frame, action, info, mask)) return false;
   signal_set blocked = t.blocked | action.mask;
   if (!(action.flags & abi::sa_nodefer)) blocked |= signal_bit(number);
   set_blocked(blocked);
   frame->full_return = 1;
+  return true;
 }
 
 }  // namespace
@@ -148,7 +149,7 @@ void set_blocked(signal_set blocked) {
   }
 }
 
-void force_signal(trap_frame* frame, const abi::siginfo& info) {
+void force_signal(trap_frame* frame, const abi::siginfo& info, std::string_view reason) {
   auto& p = the_process();
   auto& t = current_task();
   abi::sigaction action;
@@ -157,11 +158,11 @@ void force_signal(trap_frame* frame, const abi::siginfo& info) {
     action = p.actions[info.signo - 1];
     if (action.handler == abi::sig_dfl || action.handler == abi::sig_ign || (t.blocked & signal_bit(info.signo))) {
       guard.unlock();
-      die(frame, info.signo, "");
+      die(frame, info.signo, reason);
     }
     if (action.flags & abi::sa_resethand) p.actions[info.signo - 1].handler = abi::sig_dfl;
   }
-  run_handler(frame, info.signo, info, action);
+  if (!run_handler(frame, info.signo, info, action)) die(frame, abi::sig_segv, reason);
 }
 
 void deliver_pending(trap_frame* frame) {
@@ -181,7 +182,7 @@ void deliver_pending(trap_frame* frame) {
       if (is_report) die(frame, number, number == abi::sig_abrt ? "abort() was called" : "sent by the program");
       end_process_by_signal(number);
     }
-    run_handler(frame, number, info, action);
+    if (!run_handler(frame, number, info, action)) die(frame, abi::sig_segv, "no stack for the handler of a signal");
     return deliver_pending(frame);  // a further signal's handler runs first, on top
   }
   settle_call(frame, false, false);

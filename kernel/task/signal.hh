@@ -19,8 +19,8 @@ abi::siginfo make_siginfo(int number, i32 code);
 void send_to_process(int number, const abi::siginfo& info);
 // False: no such thread.
 bool send_to_thread(int tid, int number, const abi::siginfo& info);
-// A fault of the current thread: blocked or ignored means death.
-void force_signal(trap_frame* frame, const abi::siginfo& info);
+// A fault of the current thread: runs its handler. Without one, blocked, ignored or without a stack: death for that reason.
+void force_signal(trap_frame* frame, const abi::siginfo& info, std::string_view reason);
 
 // Deals with what is pending for the current thread: changes `frame` so that the handler runs next, or ends the program.
 void deliver_pending(trap_frame* frame);
