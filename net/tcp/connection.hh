@@ -92,6 +92,7 @@ public:
     uint32_t taken_bytes = 0;     // handed to the application and not yet consumed
     uint32_t taken_charge = 0;
     assembler out_of_order;
+    uint32_t out_of_order_counted = 0;  // its charge, as far as the layer's total knows it
 
     // --- timers
     instant deadlines[size_t(timer::count)] = {instant::never(), instant::never(), instant::never(), instant::never()};

@@ -115,8 +115,8 @@ void core::become_closed(connection& c) noexcept {
     }
     c.send_queue.clear(_memory);
     c.send_bytes = 0;
-    _receive_memory -= c.out_of_order.charge();
     c.out_of_order.clear();
+    account_out_of_order(c);
     if (listener* l = std::exchange(c.owner, nullptr)) {
         l->queue.remove(&c);
         --l->waiting;

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "net/base/prng.hh"
 #include "net/base/siphash.hh"
@@ -116,6 +117,12 @@ private:
     }
     void collect_dead() noexcept;
     void discard_received(connection& c) noexcept;
+    // After each change of the assembler.
+    void account_out_of_order(connection& c) noexcept {
+        const uint32_t charge = c.out_of_order.charge();
+        _receive_memory += charge;
+        _receive_memory -= std::exchange(c.out_of_order_counted, charge);
+    }
     void post(connection& c, uint32_t bits) noexcept {
         if (c.held) {
             _events.post(c.source, bits);

@@ -30,17 +30,15 @@ void core::process_text(connection& c, incoming& s, instant now) noexcept {
         c.ack_now = true;
         want_output(c);
         assembler::piece piece;
-        uint32_t charge = c.out_of_order.charge();
         while (!fin && c.out_of_order.take(c.rcv_nxt, piece)) {
-            _receive_memory -= charge - c.out_of_order.charge();
-            charge = c.out_of_order.charge();
+            account_out_of_order(c);
             const uint32_t length = piece.payload->size();
             if (length && !accept_in_order(c, std::move(piece.payload), length, now)) {
                 return;
             }
             fin = piece.fin;
         }
-        _receive_memory -= charge - c.out_of_order.charge();
+        account_out_of_order(c);
     }
     if (fin) {
         process_fin(c, now);
@@ -56,14 +54,13 @@ void core::accept_out_of_order(connection& c, incoming& s) noexcept {
     if (s.payload->charge() > 2 * s.length) {
         right_size(*s.payload);
     }
-    if (_receive_memory + s.payload->charge() > _config.receive_memory_max) {
+    // The last quarter is for what is in order: it moves on, and what waits for gaps may wait for ever.
+    if (_receive_memory + s.payload->charge() > _config.receive_memory_max / 4 * 3) {
         stats.drop(drop_reason::tcp_memory);
         return;
     }
-    const uint32_t before = c.out_of_order.charge();
     c.out_of_order.insert({s.begin, std::move(s.payload), s.has(tcp_fin)}, _config.out_of_order_segments_max);
-    _receive_memory += c.out_of_order.charge();
-    _receive_memory -= before;
+    account_out_of_order(c);
 }
 
 bool core::accept_in_order(connection& c, packet_ptr p, uint32_t length, instant now) noexcept {
@@ -77,6 +74,8 @@ bool core::accept_in_order(connection& c, packet_ptr p, uint32_t length, instant
         p.reset();
     } else if (!queue_text(c, std::move(p))) {
         stats.drop(drop_reason::tcp_memory);
+        c.ack_now = true;
+        want_output(c);
         return false;
     }
     c.rcv_nxt += length;
@@ -108,6 +107,11 @@ bool core::queue_text(connection& c, packet_ptr p) noexcept {
         charge = p->charge();
     }
     const uint32_t count = p->fragment_count();
+    if (_receive_memory + charge > _config.receive_memory_max) {
+        // What came before its turn gives way.
+        c.out_of_order.clear();
+        account_out_of_order(c);
+    }
     if (_receive_memory + charge > _config.receive_memory_max || !c.receive_queue.reserve(_memory, count)) {
         return false;
     }
@@ -165,8 +169,8 @@ void core::right_size(packet& p) noexcept {
 void core::process_fin(connection& c, instant now) noexcept {
     c.rcv_nxt += 1;
     c.fin_received = true;
-    _receive_memory -= c.out_of_order.charge();
     c.out_of_order.clear();
+    account_out_of_order(c);
     c.duplicate_acks_due = 0;
     c.ack_now = true;
     want_output(c);

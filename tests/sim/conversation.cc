@@ -17,6 +17,9 @@ void side::start(tcp::connection* c, instant now) {
     if (_config.nodelay) {
         _host.tcp().set_nodelay(c, true);
     }
+    if (_config.keepalive) {
+        _host.tcp().set_keepalive(c, true, seconds(60), seconds(10), 8);
+    }
     pump(now);
 }
 

@@ -18,6 +18,7 @@ struct side_config {
     uint64_t abort_after = UINT64_MAX;    // reset once so many bytes are read and written together
     uint64_t release_after = UINT64_MAX;  // let go of the handle, likewise
     bool nodelay = false;
+    bool keepalive = false;  // for peers that may be gone without a word that arrives
 };
 
 class side {

@@ -20,6 +20,7 @@ host_config host(uint8_t number, uint64_t seed) {
     return c;
 }
 
+// Nobody is given up who was not rude.
 void expect_clean(world& w, uint64_t seed) {
     EXPECT_EQ(w.verdict(), "") << "seed " << seed;
 }
@@ -89,7 +90,7 @@ void random_transfers(const storm& s) {
     tcp_host& a = w.add_host(first);
     tcp_host& b = w.add_host(second);
     w.listen(b, 80, pick({1, 100}));
-    const auto side_of = [&](bool rude) {
+    const auto side_of = [&](bool rude, bool either_rude) {
         side_config c;
         c.bytes = r.below(tiny ? 300 : s.bytes_max);
         c.chunk_max = pick({1, 10, 1'000, 100'000});
@@ -98,8 +99,12 @@ void random_transfers(const storm& s) {
         }
         c.read_max = pick({1, 100, 10'000, 1 << 20});
         c.stall_ppm = pick({0, 0, 10'000, 200'000});
+        if (c.read_max < 10'000) {
+            c.stall_ppm = std::min(c.stall_ppm, c.read_max * 5);  // or a byte at a time takes days
+        }
         c.stall_max = milliseconds(int64_t(pick({1, 100, 5'000})));
         c.nodelay = r.below(2);
+        c.keepalive = either_rude;
         if (rude) {
             (r.below(2) ? c.abort_after : c.release_after) = r.below(c.bytes + 1);
         }
@@ -107,7 +112,7 @@ void random_transfers(const storm& s) {
     };
     for (uint32_t i = 0; i < s.conversations; ++i) {
         const bool rude = r.below(4) == 0;
-        w.converse(a, b, 80, side_of(rude && r.below(2)), side_of(rude), s.seed * 1000 + i);
+        w.converse(a, b, 80, side_of(rude && r.below(2), rude), side_of(rude, rude), s.seed * 1000 + i);
     }
     EXPECT_TRUE(w.run(s.limit)) << "stuck, seed " << s.seed;
     expect_clean(w, s.seed);
