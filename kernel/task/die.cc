@@ -3,6 +3,7 @@
 #include <atomic>
 #include <utility>
 
+#include "kernel/lib/demangle.hh"
 #include "kernel/lib/print.hh"
 #include "kernel/lib/symbols.hh"
 #include "kernel/mm/address_space.hh"
@@ -52,7 +53,8 @@ class frame_printer {
     bool in_kernel = is_kernel_text(address);
     auto k = in_kernel ? find_symbol(looked_up) : symbol{};
     auto p = in_kernel ? program_symbol{} : find_program_symbol(looked_up);
-    auto name = in_kernel ? k.name : p.name;
+    char readable[160];
+    auto name = in_kernel ? k.name : demangle(p.name, readable);
     u64 offset = (in_kernel ? k.offset : p.offset) + (is_return ? 1 : 0);
     if (name.empty())
       log::write(log::level::fatal, "  #{} {:016x}", _index++, address);
