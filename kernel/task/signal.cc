@@ -182,7 +182,7 @@ void deliver_pending(trap_frame* frame) {
       if (is_report) die(frame, number, number == abi::sig_abrt ? "abort() was called" : "sent by the program");
       end_process_by_signal(number);
     }
-    if (!run_handler(frame, number, info, action)) die(frame, abi::sig_segv, "no stack for the handler of a signal");
+    if (!run_handler(frame, number, info, action)) die(frame, abi::sig_segv, "a bad stack or a bad address of the handler of a signal");
     return deliver_pending(frame);  // a further signal's handler runs first, on top
   }
   settle_call(frame, false, false);

@@ -26,7 +26,7 @@ void force_signal(trap_frame* frame, const abi::siginfo& info, std::string_view 
 void deliver_pending(trap_frame* frame);
 // Restores what a handler's frame saved. False: the frame is bad (the caller kills with SIGSEGV).
 bool restore_signal_frame(trap_frame* frame);
-// Makes the handler's frame on the program's stack. False: the stack is bad.
+// Makes the handler's frame on the program's stack. False: the stack or the handler's address is bad.
 bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const abi::siginfo& info, signal_set mask);
 
 void set_blocked(signal_set blocked);  // of the current thread; may make pending ones deliverable

@@ -94,6 +94,9 @@ uptr frame_top(const trap_frame& f, const abi::sigaction& action, const abi::sta
   return use_alternate ? alternate.sp + alternate.size : f.rsp - red_zone_bytes;
 }
 
+// The way back to the program is an iretq, which must not fault on another processor's idea of an address.
+bool is_canonical(u64 address) { return u64(i64(address << 16) >> 16) == address; }
+
 }  // namespace
 
 bool on_alternate_stack(u64 rsp) {
@@ -103,6 +106,7 @@ bool on_alternate_stack(u64 rsp) {
 
 bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const abi::siginfo& info, signal_set mask) {
   auto& t = current_task();
+  if (!is_canonical(action.handler)) return false;
   uptr fp = align_down(frame_top(*frame, action, t.alt_stack) - xstate_size() - 4, 64);
   uptr at = align_down(fp - sizeof(abi::rt_sigframe), 16) - 8;
   if (!save_xstate(t, fp)) return false;
@@ -134,7 +138,7 @@ bool restore_signal_frame(trap_frame* frame) {
   // The handler's return popped pretcode.
   uptr at = frame->rsp - 8;
   if (!mm::get(uc, mm::program_pointer<abi::ucontext>(at + offsetof(abi::rt_sigframe, uc)))) return false;
-  if (!load_xstate(t, uc.mcontext.fpstate)) return false;
+  if (!is_canonical(uc.mcontext.rip) || !load_xstate(t, uc.mcontext.fpstate)) return false;
   restore_registers(*frame, uc.mcontext);
   frame->full_return = 1;
   frame->vector = trap_vector_syscall + 1;  // not a system call to be restarted

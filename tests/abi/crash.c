@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define NOINLINE __attribute__((noinline))
@@ -51,6 +53,33 @@ static void do_assert(void) {
   fflush(stdout);
   fprintf(stderr, "crash: assertion failed\n");
   abort();
+}
+static void bad_handler(void) {
+  signal(SIGUSR1, (void (*)(int))0x8000000000000000);
+  raise(SIGUSR1);
+}
+static void far_handler(void) {
+  signal(SIGUSR1, (void (*)(int))0x7000000000);
+  raise(SIGUSR1);
+}
+static void spoil_return(int n, siginfo_t* info, void* context) {
+  (void)n, (void)info;
+  ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP] = (long)0x8000000000000000;
+}
+static void bad_return(void) {
+  struct sigaction a = {.sa_sigaction = spoil_return, .sa_flags = SA_SIGINFO};
+  sigaction(SIGUSR1, &a, NULL);
+  raise(SIGUSR1);
+}
+static void bare_return(void) { syscall(SYS_rt_sigreturn); }
+static void no_stack(void) { __asm__ volatile("xor %%esp, %%esp; push %%rax" ::: "memory"); }
+static void odd_stack(void) {
+  __asm__ volatile("movabs $0x8000000000000000, %%rsp; 1: dec %%ecx; jnz 1b; push %%rax" ::"c"(100000000) : "memory");
+}
+static void far_jump(void) { __asm__ volatile("movabs $0x8000000000000000, %%rax; jmp *%%rax" ::: "rax"); }
+static void vdso_pointer(void) { clock_gettime(CLOCK_MONOTONIC, (struct timespec*)(uintptr_t)64); }
+static void spin_on_kernel_stack_pointer(void) {
+  __asm__ volatile("movabs $0xffff800000100000, %%rsp; 1: dec %%ecx; jnz 1b; ud2" ::"c"(100000000) : "memory");
 }
 static void terminate(void) { kill(getpid(), SIGTERM); }
 static void kill_nine(void) { kill(getpid(), SIGKILL); }
@@ -111,7 +140,9 @@ static const struct {
     {"null", outer_function}, {"overflow", overflow}, {"overflow-in-thread", overflow_in_thread}, {"call-null", call_null},
     {"write-code", write_code}, {"run-data", run_data}, {"write-kernel", write_kernel}, {"divide", divide},
     {"illegal", illegal}, {"abort", do_abort}, {"assert", do_assert}, {"sigterm", terminate}, {"sigkill", kill_nine},
-    {"status-200", status_200}, {"status-7", status_7}, {"handle-interrupt", handle_interrupt},
+    {"bad-handler", bad_handler}, {"far-handler", far_handler}, {"bad-return", bad_return}, {"bare-return", bare_return},
+    {"no-stack", no_stack}, {"odd-stack", odd_stack}, {"far-jump", far_jump}, {"vdso-pointer", vdso_pointer},
+    {"high-stack", spin_on_kernel_stack_pointer}, {"status-200", status_200}, {"status-7", status_7}, {"handle-interrupt", handle_interrupt},
     {"spin-until-interrupt", spin_until_interrupt}, {"die-of-interrupt", die_of_interrupt}, {"echo-input", echo_input},
     {"unsupported", unsupported}, {"use-all-memory", use_all_memory},
 };

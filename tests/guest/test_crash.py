@@ -66,6 +66,15 @@ def test_abort(ctx):
 
 
 @guest_test(**BOTH)
+def test_wild_registers(ctx):
+    """Bad stack pointers, handlers and return frames end the program, not the kernel."""
+    for way in ("bad-handler", "far-handler", "bad-return", "bare-return", "no-stack", "odd-stack", "far-jump", "vdso-pointer"):
+        output = end_of(ctx, way, 139, r"killed by SIGSEGV")
+        assert "panic" not in output, (way, output)
+    end_of(ctx, "high-stack", 132, r"killed by SIGILL")
+
+
+@guest_test(**BOTH)
 def test_fatal_signals(ctx):
     end_of(ctx, "sigterm", 143, r"ended by signal 15")
     end_of(ctx, "sigkill", 137, r"ended by signal 9")
