@@ -94,7 +94,7 @@ class shard_group {
       pin_this_thread(_options, id);
       r.emplace(id, make_backend(_options.reactor_backend, id), _options);
       queues.emplace(_options.smp, id, _channels);
-      r->set_queues(&*queues);
+      r->set_queues(_options.smp > 1 ? &*queues : nullptr);
     } catch (const std::exception& e) {
       note_failure(e.what());
     }

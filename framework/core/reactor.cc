@@ -53,8 +53,9 @@ namespace {
 logger reactor_log("reactor");
 // A back end whose poll() is a system call is asked at least this often, and whenever there is nothing else to do.
 constexpr int64_t backend_poll_interval_ns = 50'000;
-// Signals that only the direct interface knows of are asked for once in so many turns.
-constexpr uint64_t signal_check_turns = 1024;
+// Signals are looked at once in so many turns, those that only the direct interface knows of more seldom, both after a sleep.
+constexpr uint64_t signal_check_turns = 16;
+constexpr uint64_t thorough_signal_check_turns = 1024;
 // Tasks that run after the loop has stopped.
 constexpr int settle_tasks_max = 10'000;
 }  // namespace
@@ -180,7 +181,9 @@ bool reactor::poll_once() {
   // Not counted as work: what it queues for the host goes with the sleep that may follow.
   internal::poll_batch_flushes();
   bool any = run_timers();
-  any |= run_signal_handlers(_stats.turns % signal_check_turns == 0);
+  if (_stats.turns % signal_check_turns == 0) {
+    any |= run_signal_handlers(_stats.turns % thorough_signal_check_turns == 0);
+  }
   if (_queues) {
     any |= _queues->poll();
   }
