@@ -115,9 +115,16 @@ net::fragment fragment_source::next() {
     return copy;
 }
 
+void fragment_source::forget_kept() noexcept {
+    while (auto* h = static_cast<holder*>(kept_holders)) {
+        kept_holders = h->next_free;
+        delete h;
+    }
+}
+
 void forget_kept_wrappers() noexcept {
     kept_deleters.forget();
-    // Holders stay: fragments of a connection that outlives the stack may still come back to them.
+    fragment_source::forget_kept();
 }
 
 } // namespace solaster::native

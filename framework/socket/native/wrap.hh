@@ -24,6 +24,7 @@ public:
     // Empty: that was all.
     net::fragment next();
     size_t copied_bytes() const noexcept { return _copied; }
+    static void forget_kept() noexcept;
 
 private:
     struct holder;
