@@ -40,7 +40,7 @@ def test_process_two_shards_two_queues(ctx):
         everything(server, 8)
         net_peer.check_echo(server, 100, 20)
         counts = server.stop()
-        check_shares(counts["stack"], "received")
+        assert all(c["received"] > 500 for c in counts["stack"].values()), counts
 
 
 @host_test(timeout=120)

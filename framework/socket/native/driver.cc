@@ -288,17 +288,19 @@ void driver::steer(net::packet_list& got) noexcept {
     got = std::move(ours);
 }
 
-void driver::send_messages() noexcept {
+// Calls send(shard, function to run there) for each message that is due.
+template <typename Send>
+void driver::each_message(Send send) noexcept {
     for (unsigned s = 0; s < _shards; ++s) {
         if (!_handover[s].empty()) {
-            (void)smp::submit_to(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
+            send(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
                 if (driver* d = local()) {
                     d->take_in(from, packets);
                 }
             });
         }
         if (auto packets = _foreign->take_returns(s); !packets.empty()) {
-            (void)smp::submit_to(s, [packets = std::move(packets)] {
+            send(s, [packets = std::move(packets)] {
                 if (driver* d = local()) {
                     d->come_home(packets);
                 }
@@ -306,6 +308,20 @@ void driver::send_messages() noexcept {
         }
     }
     _has_handover = false;
+}
+
+void driver::send_messages() noexcept {
+    each_message([](unsigned shard, auto f) { (void)smp::submit_to(shard, std::move(f)); });
+}
+
+future<> driver::send_visitors_home() {
+    _inbox = {};
+    _out = {};
+    std::vector<future<>> under_way;
+    each_message([&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_to(shard, std::move(f))); });
+    for (auto& f : under_way) {
+        co_await std::move(f);
+    }
 }
 
 void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept {

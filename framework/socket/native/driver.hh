@@ -84,8 +84,10 @@ public:
     void start();
     // No more packets and events; the sockets' handles stay good.
     void stop() noexcept;
-    // After stop() everywhere and the device's reset: gives the queue's buffers back.
+    // After stop() everywhere and the device's reset: gives the queue's buffers back; then, twice on every shard, so that what
+    // was on its way comes home, too: lets go of packets that wait and sends visitors home.
     void close_queue() noexcept;
+    future<> send_visitors_home();
 
     void pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on);
     // Shard 0: called when the address is there.
@@ -110,6 +112,8 @@ private:
     bool receive() noexcept;
     void steer(net::packet_list& got) noexcept;
     unsigned shard_of(const net::packet& p) const noexcept;
+    template <typename Send>
+    void each_message(Send send) noexcept;
     void send_messages() noexcept;
     void run_events() noexcept;
     void dispatch(const net::event& e) noexcept;

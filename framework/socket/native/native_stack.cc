@@ -175,6 +175,9 @@ private:
         });
         shared->device->device().reset();
         co_await smp::invoke_on_all([] { driver::local()->close_queue(); });
+        for (int round = 0; round < 2; ++round) {
+            co_await smp::invoke_on_all([] { return driver::local()->send_visitors_home(); });
+        }
     }
 
     std::shared_ptr<shared_state> _shared;
