@@ -11,13 +11,12 @@
 namespace solaster {
 
 std::unique_ptr<nic> nic::open(const native_stack_options& options, unsigned shards, net::memory& m) {
-    if (is_guest()) {
-        return open_virtio_nic(options, shards, m);
-    }
-    if (options.tap.empty()) {
+    if (!is_guest() && options.tap.empty()) {
         throw std::runtime_error("the native network stack needs a tap device here: give --tap NAME, or --network-stack posix");
     }
-    return open_tap_nic(options, shards);
+    auto opened = is_guest() ? open_virtio_nic(options, shards, m) : open_tap_nic(options, shards);
+    opened->_pcap = options.pcap;
+    return opened;
 }
 
 net::queue& nic::open_queue(unsigned shard, net::memory& m, net::packet_slab& slab) {
@@ -27,7 +26,10 @@ net::queue& nic::open_queue(unsigned shard, net::memory& m, net::packet_slab& sl
         throw std::runtime_error(_name + ": queue " + std::to_string(shard) + " cannot be opened: " + std::strerror(int(q.error())));
     }
     bind_interrupts(shard);
-    return **q;
+    if (_pcap.empty()) {
+        return **q;
+    }
+    return *_captures.emplace_back(std::make_unique<capture_queue>(**q, shard == 0 ? _pcap : _pcap + "." + std::to_string(shard)));
 }
 
 bool nic::start(const net::rss_config& rss) {

@@ -8,6 +8,7 @@
 // lock sees to that, at start-up and at the end only). Errors: std::runtime_error whose text is the line that the user sees.
 #pragma once
 
+#include "framework/device/capture.hh"
 #include "net/device/device.hh"
 
 #include <memory>
@@ -48,6 +49,8 @@ protected:
     unsigned _pairs = 1;
     unsigned _shards = 1;
     std::mutex _lock;
+    std::string _pcap;  // --pcap FILE; shard n above 0 writes FILE.n
+    std::vector<std::unique_ptr<capture_queue>> _captures;
 };
 
 } // namespace solaster

@@ -27,17 +27,27 @@ pcap_writer::pcap_writer(sink& to, uint32_t snap_length) noexcept : _to(to), _sn
   _to.write(std::as_bytes(std::span(h)));
 }
 
-void pcap_writer::add(const packet& frame, uint64_t unix_ns) noexcept {
-  uint32_t left = std::min(frame.size(), _snap_length);
+// Returns how many bytes of the frame are to follow.
+uint32_t pcap_writer::begin_record(uint32_t length, uint64_t unix_ns) noexcept {
+  const uint32_t kept = std::min(length, _snap_length);
   const std::array<record_header, 1> h{
-      {{uint32_t(unix_ns / 1'000'000'000), uint32_t(unix_ns % 1'000'000'000), left, frame.size()}}};
+      {{uint32_t(unix_ns / 1'000'000'000), uint32_t(unix_ns % 1'000'000'000), kept, length}}};
   _to.write(std::as_bytes(std::span(h)));
+  ++_packets;
+  return kept;
+}
+
+void pcap_writer::add(const packet& frame, uint64_t unix_ns) noexcept {
+  uint32_t left = begin_record(frame.size(), unix_ns);
   for (uint32_t i = 0; i < frame.fragment_count() && left; ++i) {
     const uint32_t n = std::min(frame.frag(i).size(), left);
     _to.write(frame.frag(i).bytes().first(n));
     left -= n;
   }
-  ++_packets;
+}
+
+void pcap_writer::add(std::span<const std::byte> frame, uint64_t unix_ns) noexcept {
+  _to.write(frame.first(begin_record(uint32_t(frame.size()), unix_ns)));
 }
 
 }  // namespace solaster::net

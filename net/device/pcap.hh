@@ -31,9 +31,12 @@ class pcap_writer {
   // device.
   explicit pcap_writer(sink& to, uint32_t snap_length = 65535) noexcept;
   void add(const packet& frame, uint64_t unix_ns) noexcept;
+  void add(std::span<const std::byte> frame, uint64_t unix_ns) noexcept;
   uint64_t packets() const noexcept { return _packets; }
 
  private:
+  uint32_t begin_record(uint32_t length, uint64_t unix_ns) noexcept;
+
   sink& _to;
   uint32_t _snap_length;
   uint64_t _packets = 0;
