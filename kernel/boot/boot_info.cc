@@ -28,6 +28,7 @@ static_assert(sizeof(map_entry) == 24);
 boot_information info;
 loader_information loader;
 char command_line[command_line_max];
+std::string_view device_line;  // behind info.command_line in the same array
 
 // Length of the option word that starts at i (quotes may enclose spaces).
 usize word_end(std::string_view s, usize i) {
@@ -88,6 +89,15 @@ bool read_start_info(u64 physical) {
       n++;
     }
   }
+  // microvm with acpi=off writes its devices behind everything, the program's arguments too: they are options all the same.
+  constexpr std::string_view device_option = "virtio_mmio.device=";
+  for (;;) {
+    const std::string_view all{command_line, n};
+    const usize last = all.rfind(' ');
+    if (last == std::string_view::npos || all.substr(last + 1, device_option.size()) != device_option) break;
+    n = last;
+  }
+  device_line = std::string_view(command_line + n);
   info.command_line = {command_line, n};
   const usize at = find_separator(info.command_line);
   if (at < n) info.program_line = info.command_line.substr(skip_spaces(info.command_line, at + 2));
@@ -99,14 +109,15 @@ const boot_information& boot_info() { return info; }
 void set_machine(const char* name) { info.machine = name; }
 
 std::string_view find_option(std::string_view name, usize index) {
-  std::string_view s = info.command_line.substr(0, find_separator(info.command_line));
-  for (usize i = skip_spaces(s, 0); i < s.size();) {
-    const usize end = word_end(s, i);
-    std::string_view word = s.substr(i, end - i);
-    if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=') {
-      if (index-- == 0) return word.substr(name.size() + 1);
+  for (std::string_view s : {info.command_line.substr(0, find_separator(info.command_line)), device_line}) {
+    for (usize i = skip_spaces(s, 0); i < s.size();) {
+      const usize end = word_end(s, i);
+      std::string_view word = s.substr(i, end - i);
+      if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=') {
+        if (index-- == 0) return word.substr(name.size() + 1);
+      }
+      i = skip_spaces(s, end);
     }
-    i = skip_spaces(s, end);
   }
   return {};
 }

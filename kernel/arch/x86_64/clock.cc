@@ -252,7 +252,11 @@ void clock_initialise() {
   set_frequency(found);
   if (by_guess) log::warn("clock: no PIT and no frequency from the hypervisor; assuming 1 GHz");
   if (!wall) (void)read_cmos_clock(wall);
-  if (wall) set_realtime_ns(wall);
+  if (wall) {
+    set_realtime_ns(wall);
+  } else {
+    log::warn("clock: no source of wall time (microvm: rtc=on): it starts in 1970");
+  }
   log::info("clock: tsc {} kHz, apic timer {} kHz, wall time from {}", found / 1000, apic_hz / 1000, wall_name);
 }
 
