@@ -28,6 +28,7 @@ constexpr u64 structure_length_max = 1 << 20;
 struct nic {
   bool is_pci = false;
   bool claimed = false;
+  bool is_described = false;  // its registers are mapped: done once, however often it is claimed
   pci::device pci;
   pci::msix_table msix;
   virtio_mmio_device mmio{};
@@ -189,8 +190,11 @@ int nic_claim(u32 index, solaster_nic* out) {
       if (index >= nic_total) return enodev;
       nic& n = nics[index];
       if (n.claimed) return ebusy;
-      const int r = n.is_pci ? describe_pci(n) : describe_mmio(n);
-      if (r) return r;
+      if (!n.is_described) {
+        const int r = n.is_pci ? describe_pci(n) : describe_mmio(n);
+        if (r) return r;
+        n.is_described = true;
+      }
       n.claimed = true;
       copy = n.description;
     }
