@@ -261,7 +261,8 @@ void reactor::sleep() {
   bool slept = false;
   _sleeping.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: wake_if_sleeping
-  if ((!_queues || _queues->nothing_came()) && !memory::has_foreign_frees() && internal::hot.tasks.empty()) {
+  if ((!_queues || _queues->nothing_came()) && !memory::has_foreign_frees() && internal::hot.tasks.empty() &&
+      !(_id == 0 && internal::signals_came())) {
     if (deadline.ns > internal::hot.loop_now_ns) {
       _backend->wait(deadline);
       ++_stats.sleeps;

@@ -49,6 +49,10 @@ uint64_t take_signals(bool thorough) noexcept {
   return bits;
 }
 
+bool signals_came() noexcept {
+  return arrived.load(std::memory_order_relaxed) != 0;
+}
+
 void restore_default(int signo) noexcept {
   uint64_t bit = SOLASTER_SIGNAL_BIT(signo);
   if (claimed_directly & bit) {
