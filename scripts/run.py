@@ -292,8 +292,12 @@ def run_in_guest(args, path, product, machine):
 
 def supervise(guest, product, net):
     stops = []
+    began = []
 
     def on_signal(number, _frame):
+        if began and time.monotonic() - began[0] <= 0.5:
+            return  # timeout(1) sends its signal twice at once
+        began.append(time.monotonic())
         stops.append(number)
         if len(stops) == 1:
             say("stopping (Ctrl-C again to force)")
@@ -302,7 +306,7 @@ def supervise(guest, product, net):
                 signal.alarm(FORCE_SECONDS)
         else:
             say("forced")
-            guest.kill()
+            guest.process.kill()  # only that: wait() below holds Popen's lock, and this runs on top of it
 
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(name, on_signal)
