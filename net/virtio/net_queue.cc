@@ -54,7 +54,7 @@ void net_queue::add_buffers() noexcept {
         fragment f = _pool->allocate(0, _setup.buffer_size);
         if (!f) break;
         segment s{f.bus(_memory), f.size()};
-        _rx.add(&s, 0, 1, detach(std::move(f)));
+        _rx.add_one(s, true, detach(std::move(f)));
     }
     _rx.publish();
 }
@@ -67,6 +67,13 @@ size_t net_queue::receive(packet_list& into, size_t max) noexcept {
     size_t n = 0;
     split_ring::used_chain u;
     while (n < max && _rx.take_used(u)) {
+        if (packet_ptr p = take_whole(u)) [[likely]] {
+            ++n;
+            ++_stats.rx_packets;
+            _stats.rx_bytes += p->size();
+            into.push_back(std::move(p));
+            continue;
+        }
         if (_partial_missing == 0) {
             start_packet(u, attach(u.token));
         } else {
@@ -83,6 +90,35 @@ size_t net_queue::receive(packet_list& into, size_t max) noexcept {
         into.push_back(std::move(_partial));
     }
     return n;
+}
+
+namespace {
+
+void set_checksum(packet_offload& o, const net_hdr& h) noexcept {
+    if (h.flags & hdr_f_needs_csum) {
+        o.checksum = checksum_state::partial;
+        o.checksum_start = h.csum_start;
+        o.checksum_offset = h.csum_offset;
+    } else if (h.flags & hdr_f_data_valid) {
+        o.checksum = checksum_state::valid;
+    }
+}
+
+}  // namespace
+
+// The frequent case, one sound buffer that is the packet. Null: it is not that; nothing has been done.
+packet_ptr net_queue::take_whole(const split_ring::used_chain& u) noexcept {
+    if (_partial_missing != 0 || u.lied || u.length <= sizeof(net_hdr) || _pool->low()) [[unlikely]] return nullptr;
+    auto* b = static_cast<buffer*>(u.token);
+    net_hdr h;
+    memcpy(&h, b->data, sizeof(h));  // once: the device may change it behind our back
+    if ((_setup.mergeable && h.num_buffers != 1) || h.gso_type != hdr_gso_none) return nullptr;
+    packet_ptr p = _slab.make();
+    if (!p) [[unlikely]] return nullptr;
+    set_checksum(p->offload, h);
+    p->append(fragment(b, b->data + sizeof(h), u.length - uint32_t(sizeof(h))));
+    --b->refs;  // the ring's
+    return p;
 }
 
 // The first buffer of a packet: header, then bytes. Leaves _partial_missing and either a sound _partial or _partial_bad.
@@ -105,13 +141,7 @@ void net_queue::start_packet(const split_ring::used_chain& u, fragment f) noexce
     if (_partial_bad) return;
 
     packet_offload& o = _partial->offload;
-    if (h.flags & hdr_f_needs_csum) {
-        o.checksum = checksum_state::partial;
-        o.checksum_start = h.csum_start;
-        o.checksum_offset = h.csum_offset;
-    } else if (h.flags & hdr_f_data_valid) {
-        o.checksum = checksum_state::valid;
-    }
+    set_checksum(o, h);
     if (_setup.receives_large && (h.gso_type & ~hdr_gso_ecn) == hdr_gso_tcpv4) {
         o.gso = gso_type::tcpv4;
         o.gso_size = h.gso_size;
@@ -191,9 +221,9 @@ std::byte* net_queue::place_header(packet& p, segment*& s) noexcept {
     return _headers.base + offset;
 }
 
-bool net_queue::send(packet_ptr p) noexcept {
-    const packet_offload o = p->offload;
-    uint32_t bytes = p->size();
+namespace {
+
+net_hdr make_header(const packet_offload& o) noexcept {
     net_hdr h{};
     if (o.checksum == checksum_state::partial) {
         h.flags = hdr_f_needs_csum;
@@ -205,22 +235,42 @@ bool net_queue::send(packet_ptr p) noexcept {
         h.gso_size = o.gso_size;
         h.hdr_len = o.header_length;
     }
-    segment segments[packet::fragments_max + 1];
-    segment* s = segments;
-    memcpy(place_header(*p, s), &h, sizeof(h));
-    for (uint32_t i = 0; i < p->fragment_count(); ++i) {
-        if (p->frag(i).empty()) continue;
-        dma_addr bus = p->frag(i).bus(_memory);
-        if (!bus.reachable()) [[unlikely]] {
-            if (!make_reachable(*p, i)) return false;
-            bus = p->frag(i).bus(_memory);
-        }
-        *s++ = {bus, p->frag(i).size()};
+    return h;
+}
+
+}  // namespace
+
+// False: the device cannot be made to reach it; it is dropped.
+bool net_queue::send(packet_ptr p) noexcept {
+    uint32_t bytes = p->size();
+    const net_hdr h = make_header(p->offload);
+    fragment& first = p->front();
+    if (p->fragment_count() == 1 && first.unique() && first.headroom() >= sizeof(h) && first.owner()->bus.reachable()) [[likely]] {
+        memcpy(p->prepend(sizeof(h)), &h, sizeof(h));
+        _tx.add_one({first.bus(_memory), first.size()}, false, p.get());
+    } else if (!send_pieces(*p, h)) {
+        return false;
     }
     ++_stats.tx_packets;
     _stats.tx_bytes += bytes;
-    _tx.add(segments, unsigned(s - segments), 0, p.get());
     p.release();
+    return true;
+}
+
+bool net_queue::send_pieces(packet& p, const net_hdr& h) noexcept {
+    segment segments[packet::fragments_max + 1];
+    segment* s = segments;
+    memcpy(place_header(p, s), &h, sizeof(h));
+    for (uint32_t i = 0; i < p.fragment_count(); ++i) {
+        if (p.frag(i).empty()) continue;
+        dma_addr bus = p.frag(i).bus(_memory);
+        if (!bus.reachable()) [[unlikely]] {
+            if (!make_reachable(p, i)) return false;
+            bus = p.frag(i).bus(_memory);
+        }
+        *s++ = {bus, p.frag(i).size()};
+    }
+    _tx.add(segments, unsigned(s - segments), 0, &p);
     return true;
 }
 

@@ -59,11 +59,13 @@ private:
     uint16_t tx_index() const noexcept { return uint16_t(2 * _setup.pair + 1); }
     result<> init_ring(split_ring& ring, uint16_t index, uint16_t size) noexcept;
     void add_buffers() noexcept;
+    packet_ptr take_whole(const split_ring::used_chain& u) noexcept;
     void start_packet(const split_ring::used_chain& u, fragment f) noexcept;
     void continue_packet(const split_ring::used_chain& u, fragment f) noexcept;
     void append_received(fragment f) noexcept;
     void drop_partial() noexcept;
     bool send(packet_ptr p) noexcept;
+    bool send_pieces(packet& p, const net_hdr& h) noexcept;
     std::byte* place_header(packet& p, segment*& s) noexcept;
     bool make_reachable(packet& p, uint32_t index) noexcept;
 

@@ -82,6 +82,22 @@ public:
         ++_avail_idx;
     }
 
+    // The same for one segment: what most packets are.
+    void add_one(segment s, bool device_writes, void* token) noexcept {
+        CHECK(_free_count > 0);
+        uint16_t i = _free_head;
+        slot& mine = _slots[i];
+        _free_head = mine.next;
+        --_free_count;
+        _desc[i] = {s.addr.value, s.length, device_writes ? desc_f_write : uint16_t(0), 0};
+        mine.token = token;
+        mine.writable = device_writes ? s.length : 0;
+        mine.count = 1;
+        mine.tail = i;
+        _avail->ring[_avail_idx & _mask] = i;
+        ++_avail_idx;
+    }
+
     void publish() noexcept {
         if (_published == _avail_idx) return;
         publish_index(&_avail->idx, _avail_idx);

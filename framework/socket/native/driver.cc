@@ -16,7 +16,6 @@ namespace solaster::native {
 namespace {
 
 logger native_log("native");
-constinit thread_local driver* this_driver = nullptr;
 // In a packet that is at the owner of a queue, so that it is known when it comes home.
 constexpr uint64_t sent_abroad_mark = 1;
 
@@ -39,9 +38,7 @@ net::interface_config make_interface_config(const net::device_info& info) {
 
 } // namespace
 
-driver* driver::local() noexcept {
-    return this_driver;
-}
+constinit thread_local driver* this_driver = nullptr;
 
 driver::driver(shared_state& shared) : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count) {
     _slab = new net::packet_slab(_memory);
@@ -71,10 +68,6 @@ driver::~driver() {
     } else {
         (void)_foreign.release(); // somebody still holds a packet or a buffer of a visitor
     }
-}
-
-instant driver::now() const noexcept {
-    return engine().now();
 }
 
 void driver::start() {

@@ -12,6 +12,7 @@
 
 #include "framework/backend/backend.hh"
 #include "framework/core/function.hh"
+#include "framework/core/task.hh"
 #include "framework/device/nic.hh"
 #include "framework/device/shard_memory.hh"
 #include "framework/socket/native/foreign.hh"
@@ -64,6 +65,9 @@ struct driver_stats {
     uint64_t copied_bytes = 0;     // of payload, by the sockets
 };
 
+class driver;
+[[gnu::tls_model("local-exec")]] extern constinit thread_local driver* this_driver;
+
 class driver final : public poller, private net::transmit_sink {
 public:
     explicit driver(shared_state& shared);
@@ -71,13 +75,13 @@ public:
     ~driver() override;
 
     // This shard's, or null before it is made and after it is gone.
-    static driver* local() noexcept;
+    static driver* local() noexcept { return this_driver; }
 
     net::stack& stack() noexcept { return *_stack; }
     net::tcp::layer& tcp() noexcept { return _stack->tcp(); }
     net::memory& memory() noexcept { return _memory; }
     net::packet_slab& slab() noexcept { return *_slab; }
-    instant now() const noexcept;
+    instant now() const noexcept { return {solaster::internal::hot.loop_now_ns}; }
     // A command was given: the stack has something to say.
     void touch() noexcept { _dirty = true; }
 

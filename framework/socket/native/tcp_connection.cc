@@ -45,7 +45,7 @@ std::exception_ptr connection::failure() const noexcept {
 }
 
 void connection::on_event(uint32_t bits) noexcept {
-    if (_opening) {
+    if (_opening) [[unlikely]] {
         if (bits & net::connection_established) {
             _opening->set_value();
             _opening.reset();
@@ -56,8 +56,11 @@ void connection::on_event(uint32_t bits) noexcept {
         }
     }
     constexpr uint32_t over = net::connection_failed | net::connection_closed;
-    if (_reading && (bits & (net::connection_readable | over))) {
-        resume_read();
+    if (bits & (net::connection_readable | over)) {
+        _look_first = true;
+        if (_reading) {
+            resume_read();
+        }
     }
     if (_writing && (bits & (net::connection_writable | over))) {
         resume_write();
@@ -68,19 +71,28 @@ void connection::on_event(uint32_t bits) noexcept {
 
 bool connection::take(temporary_buffer<char>& out) {
     driver& d = *driver::local();
+    net::tcp::layer& tcp = d.tcp();
     net::fragment f;
-    auto got = d.tcp().receive(_handle, {&f, 1}, SIZE_MAX);
+    auto got = tcp.receive(_handle, {&f, 1}, SIZE_MAX);
     if (!got || *got == 0) {
         return false;
     }
     size_t size = f.size();
     out = to_temporary_buffer(std::move(f));
-    d.tcp().consume(_handle, size, d.now());
+    tcp.consume(_handle, size, d.now());
     d.touch();
     return true;
 }
 
 future<temporary_buffer<char>> connection::read() {
+    if (_look_first) {
+        return read_what_is_there();
+    }
+    return _reading.emplace().get_future();
+}
+
+// The stack may have something, or nothing for ever; if it has nothing yet, its next event says so.
+future<temporary_buffer<char>> connection::read_what_is_there() {
     if (_input_shut) {
         return make_ready_future<temporary_buffer<char>>();
     }
@@ -94,32 +106,37 @@ future<temporary_buffer<char>> connection::read() {
     if (auto ex = failure()) {
         return make_exception_future<temporary_buffer<char>>(std::move(ex));
     }
+    _look_first = false;
     return _reading.emplace().get_future();
 }
 
 void connection::resume_read() noexcept {
-    auto reader = std::move(*_reading);
-    _reading.reset();
     try {
+        net::tcp::layer& tcp = driver::local()->tcp();
         temporary_buffer<char> buf;
         if (take(buf)) {
-            reader.set_value(std::move(buf));
-        } else if (tcp().at_eof(_handle)) {
-            reader.set_value(temporary_buffer<char>());
+            // Mostly that was all, and the reader's next call need not ask.
+            _look_first = tcp.readable_bytes(_handle) != 0 || tcp.at_eof(_handle) || tcp.error(_handle);
+            _reading->set_value(std::move(buf));
+        } else if (tcp.at_eof(_handle)) {
+            _reading->set_value(temporary_buffer<char>());
         } else if (auto ex = failure()) {
-            reader.set_exception(std::move(ex));
+            _reading->set_exception(std::move(ex));
         } else {
-            _reading.emplace(std::move(reader)); // a hint that came to nothing
+            _look_first = false;
+            return; // a hint that came to nothing
         }
     } catch (...) {
-        reader.set_exception(std::current_exception());
+        _reading->set_exception(std::current_exception());
     }
+    _reading.reset(); // setting it has queued a task and called nobody
 }
 
 void connection::shutdown_input() noexcept {
     if (std::exchange(_input_shut, true)) {
         return;
     }
+    _look_first = true;
     if (_reading) {
         auto reader = std::move(*_reading);
         _reading.reset();
@@ -190,7 +207,18 @@ future<> connection::write(temporary_buffer<char> buf) {
     if (_output_shut || !usable() || _aborted) {
         return make_exception_future<>(_aborted ? failure() : make_error(errc::pipe, "send"));
     }
-    add_pending(std::move(buf));
+    driver& d = *driver::local();
+    if (!buf.empty() && buf.size() <= send_chunk && _pending.empty() && d.memory().translate(buf.get(), buf.size()).reachable()) [[likely]] {
+        net::fragment f = fragment_source::whole(std::move(buf));
+        d.touch();
+        (void)d.tcp().send(_handle, {&f, 1}, d.now());
+        if (f.empty()) [[likely]] {
+            return make_ready_future<>();
+        }
+        _pending.push_back(std::move(f)); // the stack is full, or the connection is dead: that is found out below
+    } else {
+        add_pending(std::move(buf));
+    }
     return start_sending();
 }
 
@@ -242,6 +270,7 @@ void connection::abort() noexcept {
     if (std::exchange(_aborted, true)) {
         return;
     }
+    _look_first = true;
     if (usable()) {
         tcp().abort(_handle, driver::local()->now());
         driver::local()->touch();

@@ -44,6 +44,7 @@ public:
 
 private:
     bool take(temporary_buffer<char>& out);
+    future<temporary_buffer<char>> read_what_is_there();
     errc send_pending() noexcept;
     void add_pending(temporary_buffer<char> buf);
     future<> start_sending();
@@ -56,6 +57,7 @@ private:
     std::optional<promise<>> _writing;
     std::optional<promise<>> _opening;
     std::deque<net::fragment> _pending;  // handed to us and not yet to the stack
+    bool _look_first = true;             // a read has to ask the stack; else an event comes when there is something
     bool _input_shut = false;
     bool _output_shut = false;           // a FIN follows what is pending
     bool _fin_given = false;

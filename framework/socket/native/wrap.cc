@@ -71,18 +71,30 @@ temporary_buffer<char> to_temporary_buffer(net::packet_ptr p) {
     return out;
 }
 
+fragment_source::holder* fragment_source::take_holder() {
+    if (auto* h = static_cast<holder*>(kept_holders)) [[likely]] {
+        kept_holders = h->next_free;
+        return h;
+    }
+    auto* h = new holder;
+    h->recycle = recycle;
+    return h;
+}
+
+net::fragment fragment_source::whole(temporary_buffer<char> buf) {
+    holder* h = take_holder();
+    h->data = reinterpret_cast<std::byte*>(buf.get_write());
+    h->charge = h->capacity = uint32_t(buf.size());
+    h->memory_owner = buf.release();
+    return net::fragment(h, h->data, h->capacity);
+}
+
 fragment_source::fragment_source(temporary_buffer<char> buf, net::memory& m)
     : _memory(m), _at(reinterpret_cast<std::byte*>(buf.get_write())), _left(buf.size()) {
-    auto* h = static_cast<holder*>(kept_holders);
-    if (h) {
-        kept_holders = h->next_free;
-    } else {
-        h = new holder;
-    }
+    holder* h = take_holder();
     h->data = _at;
     h->capacity = uint32_t(std::min<size_t>(_left, UINT32_MAX));
     h->charge = h->capacity;
-    h->recycle = recycle;
     h->memory_owner = buf.release();
     _whole = net::fragment(h, _at, 0);
 }
