@@ -34,7 +34,31 @@ void print_registers(const trap_frame& f) {
   say("  r13 {:016x} r14 {:016x} r15 {:016x} cr2 {:016x} cr3 {:x}\n", f.r13, f.r14, f.r15, read_cr2(), read_cr3());
 }
 
-void print_address(void*, u64 address) {
+constexpr unsigned backtrace_lines_max = 24;
+constexpr usize frames_max = 4096;
+
+// A recursion is one line with a count.
+struct backtrace {
+  u64 last = 0;
+  u64 repeats = 0;
+  unsigned lines = 0;
+};
+
+void end_repeats(backtrace& b) {
+  if (b.repeats) say("  (and {} times more)\n", b.repeats);
+  b.repeats = 0;
+}
+
+void print_address(void* context, u64 address) {
+  auto& b = *static_cast<backtrace*>(context);
+  if (address == b.last) {
+    b.repeats++;
+    return;
+  }
+  if (b.lines == backtrace_lines_max) return;
+  end_repeats(b);
+  b.last = address;
+  b.lines++;
   if (is_kernel_text(address)) {
     symbol s = find_symbol(address);
     say("  {:016x} {}+0x{:x}\n", address, s.name.empty() ? std::string_view("?") : s.name, s.offset);
@@ -95,7 +119,9 @@ void vpanic(const trap_frame* frame, std::string_view fmt, const format_arg* arg
     rip = 0;
   }
   say("backtrace:\n");
-  walk_frames(rip, rbp, 24, print_address, nullptr);
+  backtrace trace;
+  walk_frames(rip, rbp, frames_max, print_address, &trace);
+  end_repeats(trace);
   if (t && t->task) task::describe_program(t);
   print_statistics();
   power_off(panic_status);

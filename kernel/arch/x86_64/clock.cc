@@ -161,7 +161,7 @@ i64 days_from_civil(i64 y, unsigned m, unsigned d) {
 
 bool read_cmos_clock(i64& wall_ns) {
   if (read_cmos(0x0d) == 0xff && read_cmos(0x0b) == 0xff) return false;
-  constexpr unsigned update_spin_max = 10'000;
+  constexpr unsigned update_spin_max = 100;  // two equal readings in a row are what counts
   u8 a[6], b[6];
   constexpr u8 fields[6] = {0x00, 0x02, 0x04, 0x07, 0x08, 0x09};
   for (unsigned attempt = 0; attempt < 4; attempt++) {

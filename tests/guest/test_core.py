@@ -1,0 +1,78 @@
+"""The kernel's core without a program: the panic report, protections, threads, the clock, the random generator."""
+import subprocess
+
+from solaster import qemu
+from solaster.guest import kernel_path
+from solaster.testing import guest_test
+
+PANICKED = 126 * 2 + 1
+PASSED = 1
+
+
+def selftest(ctx, name, memory="64M", cpus=None, extra=(), cpu=None):
+    """Boots with selftest=NAME; QEMU's status and what the console showed."""
+    vm = qemu.Machine(machine=ctx.machine, cpus=cpus or ctx.cpus, memory=memory, accel=qemu.choose_accel("auto"), nets=[],
+                      rng=False)
+    command = vm.command(kernel_path(ctx.out), None, "selftest=" + name, "stdio") + list(extra)
+    if cpu:
+        command[command.index("-cpu") + 1] = cpu
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    return run.returncode, run.stdout.decode(errors="replace")
+
+
+def panics(ctx, name, *wanted):
+    status, text = selftest(ctx, name)
+    assert status == PANICKED, (status, text)
+    for words in ("panic on cpu", "backtrace:", "kernel::first_thread", *wanted):
+        assert words in text, text
+
+
+@guest_test(cpus=(1, 2))
+def test_a_panic_names_its_functions_and_ends_the_machine(ctx):
+    panics(ctx, "panic", "kernel::test_panic", "rip ", "cr2 ", "interrupts ")
+
+
+@guest_test()
+def test_a_null_pointer_in_the_kernel_is_caught(ctx):
+    panics(ctx, "null", "writing address 0 ", "kernel::test_null")
+
+
+@guest_test()
+def test_the_kernels_stack_has_a_guard(ctx):
+    panics(ctx, "overflow", "kernel stack overflow", "kernel::recurse")
+
+
+@guest_test()
+def test_the_kernels_text_cannot_be_written(ctx):
+    panics(ctx, "wx", "page fault in the kernel: writing", "kernel::test_write_text")
+
+
+@guest_test(cpus=(1, 2, 4), modes=("release", "debug"), timeout=120)
+def test_memory_and_threads(ctx):
+    for name in ("memory", "threads"):
+        status, text = selftest(ctx, name)
+        assert status == PASSED, (name, status, text)
+
+
+@guest_test()
+def test_the_clock_runs_and_has_a_source_of_wall_time(ctx):
+    status, text = selftest(ctx, "clock")
+    assert status == PASSED and "slept 1" in text, text
+    assert "from cmos" in text or "from kvmclock" in text, text
+
+
+@guest_test()
+def test_without_randomness_it_refuses_loudly(ctx):
+    if qemu.choose_accel("auto") != "tcg":
+        return  # the host's CPU decides there
+    status, text = selftest(ctx, "hello", cpu="qemu64")
+    assert status == PANICKED and "no source of random numbers" in text, text
+    device = "virtio-rng-pci" if ctx.machine == "q35" else "virtio-rng-device"
+    status, text = selftest(ctx, "hello", cpu="qemu64", extra=["-device", device])
+    assert status == PASSED and "hello from the kernel" in text, text
+
+
+@guest_test()
+def test_too_little_memory_is_said(ctx):
+    status, text = selftest(ctx, "hello", memory="3M")
+    assert status == PANICKED and "too little memory" in text, text
