@@ -1,6 +1,7 @@
 #include "kernel/fs/pipe.hh"
 
 #include "kernel/lib/types.hh"
+#include "kernel/mm/shortage.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/sync/wait_queue.hh"
 #include "kernel/task/signal.hh"
@@ -12,7 +13,7 @@ namespace {
 struct pipe_state : counted {
   mutex lock;
   wait_queue changed;
-  std::unique_ptr<u8[]> bytes;
+  std::unique_ptr<u8[]> pages[pipe_bytes / page_size];  // made when they are first written
   size_t head = 0, tail = 0;  // head - tail bytes are in it; both only grow
   std::atomic<u32> readers{1}, writers{1};
   size_t used() const { return head - tail; }
@@ -98,24 +99,35 @@ class pipe_file : public file {
   static result<size_t> take(pipe_state& p, io& to) {
     size_t total = 0;
     while (p.used() && to.left()) {
-      size_t at = p.tail % pipe_bytes, n = p.used();
-      if (n > pipe_bytes - at) n = pipe_bytes - at;
-      auto moved = to.put(&p.bytes[at], n);
-      if (!moved) return total ? result<size_t>(total) : moved;
+      size_t at = p.tail % pipe_bytes, within = at % page_size, n = p.used();
+      if (n > page_size - within) n = page_size - within;
+      auto moved = to.put(&p.pages[at / page_size][within], n);
+      if (!moved && total) break;
+      if (!moved) return moved;
       p.tail += *moved;
       total += *moved;
     }
     changed(p);
     return total;
   }
+  // As much as there is room for, in one piece: other writers wait for the lock.
   static result<size_t> give(pipe_state& p, io& from, size_t room) {
-    size_t at = p.head % pipe_bytes;
-    size_t n = room < pipe_bytes - at ? room : pipe_bytes - at;
-    auto moved = from.get(&p.bytes[at], n);
-    if (!moved) return moved;
-    p.head += *moved;
+    size_t total = 0;
+    while (room && from.left()) {
+      size_t at = p.head % pipe_bytes, within = at % page_size;
+      auto& page = p.pages[at / page_size];
+      if (!page) page.reset(new (std::nothrow) u8[page_size]);
+      if (!page && total) break;
+      if (!page) return errc::nomem;
+      auto moved = from.get(&page[within], room < page_size - within ? room : page_size - within);
+      if (!moved && total) break;
+      if (!moved) return moved;
+      p.head += *moved;
+      total += *moved;
+      room -= *moved;
+    }
     changed(p);
-    return moved;
+    return total;
   }
 
   ref<pipe_state> _pipe;
@@ -188,10 +200,9 @@ class event_file : public file {
 }  // namespace
 
 result<pipe_ends> make_pipe(uint32_t flags) {
+  if (mm::is_memory_short()) return errc::nomem;
   auto p = make_ref<pipe_state>();
   if (!p) return errc::nomem;
-  p->bytes.reset(new (std::nothrow) u8[pipe_bytes]);
-  if (!p->bytes) return errc::nomem;
   auto reader = make_ref<pipe_file>(p, abi::o_rdonly | flags);
   if (!reader) return errc::nomem;
   auto writer = make_ref<pipe_file>(p, abi::o_wronly | flags);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernel/mm/shortage.hh"
+
 namespace solaster::kernel::fs {
 
 namespace {
@@ -43,6 +45,7 @@ result<ref<node>> ram_directory::find_child(std::string_view name) {
 status ram_directory::add_child(std::string_view name, ref<node> child) {
   if (name.size() > abi::name_max) return errc::nametoolong;
   if (find(name)) return errc::exist;
+  if (mm::is_memory_short()) return errc::nospc;
   entry e;
   e.name.reset(new (std::nothrow) char[name.size() + 1]());
   if (!e.name) return errc::nomem;
@@ -111,6 +114,7 @@ status ram_file::own_content() {
 
 result<uint8_t*> ram_file::chunk_for(uint64_t offset) {
   size_t index = offset / ramfs_chunk_bytes;
+  if (mm::is_memory_short() && (index >= _chunks.size() || !_chunks[index])) return errc::nospc;
   while (_chunks.size() <= index)
     if (!_chunks.push_back(nullptr)) return errc::nospc;
   if (!_chunks[index]) _chunks[index] = new (std::nothrow) uint8_t[ramfs_chunk_bytes]();

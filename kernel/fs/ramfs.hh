@@ -1,7 +1,7 @@
 // Files in memory: the root file system. The initrd's files stay where the boot loader put them until they are written
 // to; what programs create lives in chunks of kernel memory.
 //
-// Limits: chunks of 64 KiB; one file at most max_file_bytes.
+// Limits: chunks of a page, which fragmented memory still has; one file at most max_file_bytes.
 // Context: thread; the tree's mutex (path.hh) guards directories, a file's own mutex its content.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace solaster::kernel::fs {
 
-inline constexpr uint64_t ramfs_chunk_bytes = 64 << 10;
+inline constexpr uint64_t ramfs_chunk_bytes = 4096;
 inline constexpr uint64_t ramfs_max_file_bytes = 1ull << 30;
 
 class ram_directory : public node {

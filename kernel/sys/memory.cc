@@ -5,6 +5,7 @@
 
 #include "kernel/fs/node.hh"
 #include "kernel/mm/address_space.hh"
+#include "kernel/mm/shortage.hh"
 #include "kernel/sys/call.hh"
 
 namespace solaster::kernel::sys {
@@ -70,6 +71,7 @@ answer sys_mmap(call& c) {
   }
   if (length == 0) return errc::inval;
   if ((length = round_up(length)) == 0 || length > mm::program_end) return errc::nomem;
+  if (mm::is_memory_short()) return errc::nomem;
   if (type != abi::map_private && type != abi::map_shared && type != abi::map_shared_validate) return errc::inval;
   if (flags & abi::map_hugetlb) return errc::inval;
   bool fixed = flags & (abi::map_fixed | abi::map_fixed_noreplace);
@@ -113,6 +115,7 @@ answer sys_mprotect(call& c) {
   if (!is_aligned(c.u(0)) || (c.u(2) & ~u64{prot_all | 0x0f000000u})) return errc::inval;
   if (c.u(1) == 0) return 0;
   if (length == 0 || !mm::is_program_range(c.u(0), length)) return errc::nomem;
+  if (mm::is_memory_short()) return errc::nomem;
   TRY(mm::protect(c.u(0), length, u32(c.u(2)) & prot_all));
   return 0;
 }

@@ -4,6 +4,7 @@
 #include "kernel/abi/task.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
+#include "kernel/mm/shortage.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/task/process.hh"
 
@@ -18,6 +19,7 @@ result<i64> clone_thread(const trap_frame& frame, const clone_request& r) {
   thread* self = current();
   u64 fs_base = (r.flags & abi::clone_settls) ? r.tls : self->fs_base;
   if (fs_base >= mm::program_end) return errc::perm;
+  if (mm::is_memory_short()) return errc::again;
   thread* child = TRY(sched::create_program_thread(self->name, start, fs_base, self));
   task_state* t = create_task(child, current_task().blocked);
   if (!t) {
