@@ -172,6 +172,10 @@ trap_frame* exception_entry(trap_frame* frame) {
   thread* t = c->current;
   frame->full_return = address;  // the slot is free in an exception's frame
   if (is_on_entry_stack(c, frame->rsp)) kernel_fault(frame, address);
+  // The kernel's own stack: reported from here, the frames on it are wanted in the backtrace.
+  if (!t || (frame->vector == vector_page_fault && t->depth.load(std::memory_order_relaxed) && mm::is_stack_guard(address))) {
+    kernel_fault(frame, address);
+  }
   if (!is_on_kernel_stack(t, frame->rsp)) return copy_frame(frame, t->kernel_stack_top);
   if (frame->rsp - stack_reserve < t->kernel_stack_top - kernel_stack_size) {
     panic_at(frame, "kernel stack overflow ({})", name_of(frame->vector));
