@@ -1,4 +1,4 @@
-// abi: timeout=120
+// abi: timeout=120 cpus=2
 // Random system calls with random arguments from two threads: whatever comes back, the kernel stays. In the guest only (on Linux
 // they could do harm, and it is not Linux that is tested). Another seed and more calls: random_calls SEED CALLS.
 #define _GNU_SOURCE
