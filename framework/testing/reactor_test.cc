@@ -3,6 +3,7 @@
 #include "framework/core/app.hh"
 #include "framework/core/log.hh"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
@@ -11,8 +12,15 @@ namespace solaster::testing {
 void run_in_reactor(noncopyable_function<future<>()> body, std::vector<std::string> options) {
   std::vector<std::string> args = {"test", "--overprovisioned"};
   std::istringstream more(std::getenv("SOLASTER_TEST_OPTIONS") ? std::getenv("SOLASTER_TEST_OPTIONS") : "");
+  // What the test itself asks for stands.
+  bool taken = false;
   for (std::string word; more >> word;) {
-    options.push_back(word);
+    if (word.starts_with("--")) {
+      taken = std::find(options.begin(), options.end(), word) != options.end();
+    }
+    if (!taken) {
+      options.push_back(word);
+    }
   }
   // A default is given unless the option is.
   auto fill = [&](const std::string& name, const std::string& value) {
