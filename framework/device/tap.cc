@@ -10,8 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <optional>
 #include <stdexcept>
 #include <sys/ioctl.h>
@@ -275,6 +275,10 @@ std::vector<file> attach_all(const std::string& name, unsigned wanted) {
     if (name.size() >= IFNAMSIZ || name.empty()) {
         fail(name, "not a name for a network interface");
     }
+    if (if_nametoindex(name.c_str()) == 0) { // else the kernel would make one, with nobody at its other end
+        fail(name, "there is no such tap; make one: ip tuntap add dev " + name + " mode tap" + (wanted > 1 ? " multi_queue" : "") +
+                       " user $USER && ip addr add 10.9.0.1/24 dev " + name + " && ip link set " + name + " up");
+    }
     std::vector<file> out;
     short kind = wanted > 1 ? IFF_MULTI_QUEUE : 0;
     int fd = attach(name, kind);
@@ -284,8 +288,9 @@ std::vector<file> attach_all(const std::string& name, unsigned wanted) {
     }
     if (fd < 0) {
         switch (errno) {
-        case EPERM: fail(name, "no right to open it (make it with `ip tuntap add mode tap user $USER name " + name + "`, or run as root)");
+        case EPERM: fail(name, "no right to open it: it belongs to another user (make it with `ip tuntap add dev " + name + " mode tap user $USER`, or run as root)");
         case EBUSY: fail(name, "another process uses it");
+        case EINVAL: fail(name, "a network interface, but not a tap");
         default: fail(name, std::strerror(errno));
         }
     }

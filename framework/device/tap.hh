@@ -11,8 +11,7 @@
 
 namespace solaster {
 
-// Opens the tap of this name, one queue a shard where it has several, else one. It may exist (made with `ip tuntap add`), or is made for
-// as long as this process lives, which takes CAP_NET_ADMIN.
+// Opens the tap of this name, one queue a shard where it has several, else one. It has to exist (`ip tuntap add`) and to be ours.
 std::unique_ptr<nic> open_tap_nic(const native_stack_options& options, unsigned shards);
 
 } // namespace solaster

@@ -117,6 +117,7 @@ public:
     // The next finished chain, its descriptors free again.
     bool take_used(used_chain& out) noexcept {
         if (_last_used == _used_seen && !look_for_used()) return false;
+        // SAFETY: shared with the device; each field is read once.
         volatile ring_used_elem* e = &_used->ring[_last_used & _mask];
         uint32_t id = e->id, length = e->len;
         if (id >= _size || !_slots[id].token) [[unlikely]] return give_up();

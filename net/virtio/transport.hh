@@ -29,6 +29,7 @@ public:
 // Registers that are mapped into memory, uncached.
 class mapped_block final : public register_block {
 public:
+    // SAFETY: device registers; the caller says where they are mapped.
     explicit mapped_block(volatile void* base = nullptr) noexcept : _base(static_cast<volatile std::byte*>(base)) {}
     uint8_t read8(uint32_t offset) noexcept override { return *at<uint8_t>(offset); }
     uint16_t read16(uint32_t offset) noexcept override { return *at<uint16_t>(offset); }

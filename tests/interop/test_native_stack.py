@@ -223,3 +223,23 @@ def test_process_survives_10000_connections(ctx):
 @guest_test(timeout=240)
 def test_guest_survives_10000_connections(ctx):
     open_and_drop(ctx)
+
+
+@host_test(modes=("release",))
+def test_process_says_what_is_wrong_with_its_tap(ctx):
+    ctx.own_network()
+    ctx.tap("tap0", net_peer.LINUX + "/24")
+    cases = (
+        (["--tap", "nosuch"], "there is no such tap"),
+        (["--tap", "lo"], "not a tap"),
+        (["--tap", "a-name-too-long-for-linux"], "not a name for a network interface"),
+        ([], "needs a tap device"),
+        (["--tap", "tap0", "--dhcp", "0"], "needs an address"),
+        (["--tap", "tap0", "--host-ipv4-addr", "10.9.0"], "not an IPv4 address"),
+        (["--tap", "tap0", "--host-ipv4-addr", "10.9.0.2", "--netmask-ipv4-addr", "255.0.255.0"], "not a netmask"),
+    )
+    for arguments, words in cases:
+        done = ctx.run(net_peer.PROGRAM, ["--network-stack", "native", "--memory", "64M", *arguments])
+        assert done.returncode != 0, arguments
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        assert len(lines) == 1 and words in lines[0], (arguments, lines)

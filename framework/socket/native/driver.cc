@@ -105,6 +105,11 @@ bool driver::poll() {
     if (!_out.empty()) {
         push_out();
     }
+    if (_stalled && _out.size() < driver_limits::transmit_burst) [[unlikely]] {
+        _stalled = false;
+        _dirty = true;
+        any = true;
+    }
     if (receive()) {
         any = true;
         _dirty = true; // what it answers goes out in the next turn, with what the sockets say to it
@@ -188,7 +193,8 @@ bool driver::ready() noexcept {
     if (_out.size() >= driver_limits::transmit_burst) {
         push_out();
     }
-    return _out.size() < driver_limits::transmit_burst;
+    _stalled = _out.size() >= driver_limits::transmit_burst;
+    return !_stalled;
 }
 
 void driver::put(net::packet_ptr p) noexcept {

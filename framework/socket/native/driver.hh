@@ -135,6 +135,7 @@ private:
     net::queue* _queue = nullptr;       // null: another shard's is used
     unsigned _owner = 0;                // whose
     bool _dirty = false;
+    bool _stalled = false;              // the stack was told that there is no room: it is asked again when there is
     bool _running = false;
     bool _armed = false;
     instant _deadline = instant::never();
