@@ -1,5 +1,6 @@
 """A running guest: QEMU under supervision, its serial console in our hands."""
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from .cmdline import kernel_command_line
 from .report import UserError, detail
 
 PR_SET_PDEATHSIG = 1
+CONSOLE_BYTES = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -58,24 +60,30 @@ class Guest:
         self._start(initrd, append, list(wrap))
 
     def _start(self, initrd, append, wrap):
-        ours, theirs = socket.socketpair()
-        self._socket = ours
-        fd = theirs.fileno()
-        self.machine.extra = [*self.machine.extra, "-chardev", "socket,id=con,fd=%d" % fd]
+        # Pipes, not a socket: QEMU writes byte by byte and drops what does not fit for long, and a socket counts each
+        # byte as hundreds, so that a busy host would lose output.
+        inner, self._in = os.pipe()
+        self._out, outer = os.pipe()
+        try:
+            fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, CONSOLE_BYTES)
+        except OSError:
+            pass  # the user's pipe quota is used up: 64 KiB will do
+        self.machine.extra = [*self.machine.extra, "-chardev", "stdio,id=con,signal=off"]
         argv = wrap + self.machine.command(self.kernel, initrd, append, "chardev:con")
         detail("starting " + " ".join(argv))
         self._stderr = tempfile.TemporaryFile()
         self.started = time.monotonic()
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
-                                        pass_fds=[fd], start_new_session=True, preexec_fn=die_with_parent)
-        theirs.close()
+        self.process = subprocess.Popen(argv, stdin=inner, stdout=outer, stderr=self._stderr, start_new_session=True,
+                                        preexec_fn=die_with_parent)
+        os.close(inner)
+        os.close(outer)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
         while True:
             try:
-                data = self._socket.recv(65536)
+                data = os.read(self._out, 65536)
             except OSError:
                 data = b""
             with self._changed:
@@ -97,7 +105,7 @@ class Guest:
 
     def send(self, data):
         try:
-            self._socket.sendall(data)
+            os.write(self._in, data)
         except OSError:
             pass
 
@@ -173,7 +181,9 @@ class Guest:
         self.kill()
         if self.process:
             self._reader.join(5)
-        self._socket.close()
+        for fd in (self._in, self._out):
+            os.close(fd)
+        self._in = self._out = -1
         self._stderr.close()
         if self._initrd:
             self._initrd.close()
