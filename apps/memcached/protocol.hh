@@ -25,7 +25,7 @@ namespace solaster::memcached {
 inline constexpr std::string_view version_text = "1.6.18-solaster";  // the release whose behaviour is followed
 inline constexpr size_t line_max = 2048;
 inline constexpr size_t get_line_max = 64 << 10;
-inline constexpr size_t batch_max = 256;
+inline constexpr size_t batch_max = 16;  // a foreign answer is a copy of up to a value a command: this bounds it
 inline constexpr size_t tokens_max = 8;  // no command but get takes more
 
 struct topology {
