@@ -63,13 +63,28 @@ usize wait_queue::wake_all() {
 // The proof. lock: a thread that cannot take the owner word counts itself in _waiting and queues before it tries again;
 // unlock: clears the owner, then (seq_cst) reads _waiting. Either unlock sees the count and wakes, or the locker's try came
 // after the clear and succeeds. Spurious wakes only cause another try.
+// Fairness: a thread that was woken in vain twice counts itself in _starving before its next try. While that is not zero only
+// such threads take the lock, and unlock wakes everybody: so one of them is among those that try, and the others sleep again
+// without a loss, since the starving one's unlock wakes the next.
 void mutex::lock() {
+  constexpr int patience = 2;
   thread* me = current();
+  KCHECK(!is_mine());
   thread* nobody = nullptr;
-  if (_owner.compare_exchange_strong(nobody, me)) return;
-  KCHECK(nobody != me);
+  if (_starving.load() == 0 && _owner.compare_exchange_strong(nobody, me)) return;
   _waiting.fetch_add(1);
-  (void)_queue.wait([&] { return try_lock(); }, never, false);
+  int tries = 0;
+  bool is_starving = false;
+  (void)_queue.wait(
+      [&] {
+        if (++tries > patience && !is_starving) {
+          is_starving = true;
+          _starving.fetch_add(1);
+        }
+        return (is_starving || _starving.load() == 0) && try_lock();
+      },
+      never, false);
+  if (is_starving) _starving.fetch_sub(1);
   _waiting.fetch_sub(1);
 }
 
@@ -81,7 +96,12 @@ bool mutex::try_lock() {
 void mutex::unlock() {
   KCHECK(is_mine());
   _owner.store(nullptr);
-  if (_waiting.load()) _queue.wake_one();
+  if (_waiting.load() == 0) return;
+  if (_starving.load()) {
+    _queue.wake_all();
+  } else {
+    _queue.wake_one();
+  }
 }
 
 bool mutex::is_mine() const { return _owner.load(std::memory_order_relaxed) == current(); }

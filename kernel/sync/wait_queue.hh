@@ -56,6 +56,7 @@ class mutex {
  private:
   std::atomic<thread*> _owner{nullptr};
   std::atomic<u32> _waiting{0};
+  std::atomic<u32> _starving{0};  // waiters that have been passed over too often: only they may take it
   wait_queue _queue;
 };
 
