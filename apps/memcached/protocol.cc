@@ -110,10 +110,22 @@ void execute(cache& c, const operation& op, reply& out, bool value_is_foreign) {
   if (!op.noreply) out.append(text);
 }
 
+void execute_round(cache& c, unsigned shard, std::span<operation> operations, reply& out, bool values_are_foreign) {
+  for (auto& op : operations) {
+    if (op.shard != shard || op.done) continue;
+    if (out.text().size() >= batch_reply_max) return;
+    op.reply_begin = out.text().size();
+    execute(c, op, out, values_are_foreign);
+    op.reply_end = out.text().size();
+    op.done = true;
+  }
+}
+
 session::~session() {
   if (_pending_value) _cache.release(_pending_value);
   for (auto& op : _batch) {
-    if (op.value) _cache.release(op.value);
+    bool taken = op.done && op.shard == _where.shard;  // by the cache that it was stored in
+    if (op.value && !taken) _cache.release(op.value);
   }
 }
 
@@ -361,13 +373,33 @@ void session::stats(const tokens& t, size_t count) {
   _admin = {.what = admin_request::kind::stats, .argument = std::move(argument)};
 }
 
-void session::finish_batch(std::span<const std::string_view> replies, reply& out) {
+void session::take_answer(unsigned shard, std::string_view text) {
   for (auto& op : _batch) {
-    out.append(replies[op.shard].substr(op.reply_begin, op.reply_end - op.reply_begin));
+    if (op.shard != shard || !op.done || op.answered) continue;
+    op.answer = text.substr(op.reply_begin, op.reply_end - op.reply_begin);
+    op.answered = true;
+  }
+}
+
+bool session::holds_answer(unsigned shard) const noexcept {
+  for (size_t i = _emitted; i < _batch.size(); ++i) {
+    if (_batch[i].shard == shard && _batch[i].answered) return true;
+  }
+  return false;
+}
+
+bool session::emit_answers(reply& out) {
+  for (; _emitted < _batch.size() && _batch[_emitted].answered; ++_emitted) {
+    operation& op = _batch[_emitted];
+    out.append(op.answer);
     // A local store took the item; one of another shard copied it.
     if (op.value && op.shard != _where.shard) _cache.release(op.value);
+    op.value = nullptr;
   }
+  if (_emitted < _batch.size()) return false;
+  _emitted = 0;
   _batch.clear();
+  return true;
 }
 
 }  // namespace solaster::memcached

@@ -25,7 +25,8 @@ namespace solaster::memcached {
 inline constexpr std::string_view version_text = "1.6.18-solaster";  // the release whose behaviour is followed
 inline constexpr size_t line_max = 2048;
 inline constexpr size_t get_line_max = 64 << 10;
-inline constexpr size_t batch_max = 16;  // a foreign answer is a copy of up to a value a command: this bounds it
+inline constexpr size_t batch_max = 256;
+inline constexpr size_t batch_reply_max = 256 << 10;  // of one shard in one round
 inline constexpr size_t tokens_max = 8;  // no command but get takes more
 
 struct topology {
@@ -48,12 +49,18 @@ struct operation {
   uint64_t number = 0;        // cas or delta
   item* value = nullptr;      // store: an item of the session's own cache, one reference
   std::string_view text{};    // literal: a string constant
-  // What the shard answered: a range of its reply.
+  // What the shard answered: a range of its reply; then, at home, the text itself.
+  bool done = false;
+  bool answered = false;
   size_t reply_begin = 0, reply_end = 0;
+  std::string_view answer{};
 };
 
 // Carries `op` out on `c` (the cache of op.shard). `value_is_foreign`: op.value belongs to another shard's cache: copied, not taken.
 void execute(cache& c, const operation& op, reply& out, bool value_is_foreign);
+// Carries out, in order, those of `operations` that are `shard`'s and not done, until the answer has grown to
+// batch_reply_max: the rest is for another round.
+void execute_round(cache& c, unsigned shard, std::span<operation> operations, reply& out, bool values_are_foreign);
 
 // What concerns every shard.
 struct admin_request {
@@ -85,8 +92,12 @@ class session {
   // `input` must stay where it is until the batch it led to has been run.
   progress feed(std::string_view input, reply& out);
   std::span<operation> batch() noexcept { return _batch; }
-  // After the batch was carried out: appends the answers in order. replies[s] is shard s's.
-  void finish_batch(std::span<const std::string_view> replies, reply& out);
+  // A round's answer of `shard` has come; `text` stays where it is until holds_answer(shard) is false.
+  void take_answer(unsigned shard, std::string_view text);
+  // Appends, in order, the answers up to the first operation that is not done. True: that was the whole batch.
+  bool emit_answers(reply& out);
+  // Whether an answer of `shard` was taken that emit_answers has not appended yet.
+  bool holds_answer(unsigned shard) const noexcept;
   const admin_request& admin() const noexcept { return _admin; }
   // Whether a command is only half here (its line or its value).
   bool mid_value() const noexcept { return _pending_value != nullptr || _swallow > 0; }
@@ -115,6 +126,7 @@ class session {
   cache& _cache;
   const topology& _where;
   std::vector<operation> _batch;
+  size_t _emitted = 0;  // operations of the batch whose answers were appended
   admin_request _admin;
   bool _closing = false;
   // A store whose value is arriving: value bytes and the two of the line end.

@@ -35,6 +35,7 @@ class reply {
   ~reply() { clear(); }
 
   void append(std::string_view text) {
+    if (text.empty()) return;
     std::memcpy(reserve(text.size()), text.data(), text.size());
     _size += text.size();
   }

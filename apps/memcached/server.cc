@@ -122,7 +122,7 @@ future<> server::serve(connection& c) {
       auto [consumed, why] = c.commands.feed(input, _scratch);
       if (!c.commands.batch().empty() || why == session::verdict::admin) {
         reply out(std::move(_scratch));
-        if (!c.commands.batch().empty()) co_await run_batch(c.commands, out);
+        if (!c.commands.batch().empty()) co_await run_batch(c, out);
         if (why == session::verdict::admin) co_await run_admin(c.commands.admin(), out);
         co_await send(c, out);
       } else if (!_scratch.empty()) {
@@ -160,36 +160,39 @@ future<> server::send(connection& c, reply& out) {
 
 reply server::execute_batch(std::span<operation> operations, bool foreign) {
   reply out;  // copies values: the answer crosses shards
-  for (auto& op : operations) {
-    if (op.shard != _where.shard) continue;
-    op.reply_begin = out.text().size();
-    execute(_cache, op, out, foreign);
-    op.reply_end = out.text().size();
-  }
+  execute_round(_cache, _where.shard, operations, out, foreign);
   return out;
 }
 
-future<> server::run_batch(session& s, reply& out) {
-  auto operations = s.batch();
-  std::vector<std::optional<future<reply>>> asked(smp::count);
-  for (auto& op : operations) {
-    if (op.shard == _where.shard || asked[op.shard]) continue;
-    asked[op.shard] = _all.invoke_on(op.shard, [operations](server& other) { return other.execute_batch(operations, true); });
-  }
-  std::vector<reply> answers;
-  std::vector<std::string_view> texts(smp::count);
-  answers.reserve(smp::count);
-  for (unsigned shard = 0; shard < smp::count; ++shard) {
-    if (shard == _where.shard) {
-      answers.push_back(execute_batch(operations, false));
-    } else if (asked[shard]) {
-      answers.push_back(co_await std::move(*asked[shard]));
-    } else {
-      continue;
+// In rounds: a shard is asked again when what it answered has been sent, so that large values never pile up. The shard of
+// the first operation that is not done holds no answer back: every round gets further.
+future<> server::run_batch(connection& c, reply& out) {
+  session& s = c.commands;
+  std::vector<std::optional<reply>> answers(smp::count);
+  for (;;) {
+    auto operations = s.batch();
+    std::vector<std::optional<future<reply>>> asked(smp::count);
+    for (auto& op : operations) {
+      if (op.done || answers[op.shard] || asked[op.shard]) continue;
+      asked[op.shard] = _all.invoke_on(op.shard, [operations, foreign = op.shard != _where.shard](server& other) {
+        return other.execute_batch(operations, foreign);
+      });
     }
-    texts[shard] = answers.back().text();
+    // All are waited for before anything is thrown: the messages point into the batch.
+    for (auto& f : asked) {
+      if (f) co_await coroutine::wait_for(*f);
+    }
+    for (unsigned shard = 0; shard < smp::count; ++shard) {
+      if (!asked[shard]) continue;
+      answers[shard].emplace(asked[shard]->get());
+      s.take_answer(shard, answers[shard]->text());
+    }
+    if (s.emit_answers(out)) co_return;
+    for (unsigned shard = 0; shard < smp::count; ++shard) {
+      if (answers[shard] && !s.holds_answer(shard)) answers[shard].reset();
+    }
+    co_await send(c, out);
   }
-  s.finish_batch(texts, out);
 }
 
 future<> server::run_admin(const admin_request& request, reply& out) {

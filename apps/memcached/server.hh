@@ -56,7 +56,7 @@ class server {
   future<> live(std::unique_ptr<connection> c, bool full);
   future<> serve(connection& c);
   future<> send(connection& c, reply& out);
-  future<> run_batch(session& s, reply& out);
+  future<> run_batch(connection& c, reply& out);
   future<> run_admin(const admin_request& request, reply& out);
   future<std::string> stats_text(const std::string& argument);
   void tick();

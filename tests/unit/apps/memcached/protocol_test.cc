@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <random>
 #include <string>
 
@@ -203,6 +204,69 @@ TEST_F(protocol, cut_anywhere_the_answer_is_the_same) {
     client one(fresh);
     EXPECT_EQ(one.send(script, piece), whole) << "in pieces of " << piece;
   }
+}
+
+// Two shards, their caches side by side: what server::run_batch does, without messages.
+struct two_shards : testing::Test {
+  cache caches[2] = {{{.bytes_max = 64 << 20}, wall}, {{.bytes_max = 64 << 20}, wall}};
+  topology where{.shard = 0, .shards = 2, .seed = {7, 8}};
+  size_t rounds = 0, largest = 0;
+
+  std::string send(std::string_view input) {
+    session s(caches[0], where);
+    std::string answer;
+    while (!input.empty()) {
+      reply out;
+      auto [consumed, why] = s.feed(input, out);
+      std::optional<reply> held[2];
+      for (bool whole = s.batch().empty(); !whole;) {
+        ++rounds;
+        for (unsigned shard = 0; shard < 2; ++shard) {
+          if (held[shard]) continue;
+          held[shard].emplace();
+          execute_round(caches[shard], shard, s.batch(), *held[shard], shard != 0);
+          s.take_answer(shard, held[shard]->text());
+          largest = std::max(largest, held[shard]->text().size());
+        }
+        whole = s.emit_answers(out);
+        for (unsigned shard = 0; shard < 2; ++shard) {
+          if (!whole && !s.holds_answer(shard)) held[shard].reset();
+        }
+        answer += out.text();
+        out.clear();
+      }
+      answer += out.text();
+      input.remove_prefix(consumed);
+    }
+    return answer;
+  }
+};
+
+TEST_F(two_shards, a_pipeline_over_both_answers_in_order) {
+  std::string in, out;
+  for (int i = 0; i < 1000; ++i) {
+    std::string key = "k" + std::to_string(i);
+    in += "set " + key + " 0 0 3\r\nabc\r\nget " + key + " none\r\ndelete " + key + "\r\nget " + key + "\r\n";
+    out += "STORED\r\nVALUE " + key + " 0 3\r\nabc\r\nEND\r\nDELETED\r\nEND\r\n";
+  }
+  EXPECT_EQ(send(in), out);
+  EXPECT_EQ(caches[0].item_count() + caches[1].item_count(), 0u);
+  EXPECT_EQ(caches[0].bytes_used() + caches[1].bytes_used(), 0u) << "no value is left behind";
+}
+
+TEST_F(two_shards, large_values_do_not_pile_up) {
+  std::string value(200'000, 'v'), in, out, keys = "get";
+  for (int i = 0; i < 100; ++i) {
+    std::string key = "k" + std::to_string(i);
+    in += "set " + key + " 0 0 200000 noreply\r\n" + value + "\r\n";
+    keys += " " + key;
+    out += "VALUE " + key + " 0 200000\r\n" + value + "\r\n";
+  }
+  EXPECT_EQ(send(in), "");
+  rounds = 0;
+  EXPECT_TRUE(send(keys + "\r\n") == out + "END\r\n");
+  EXPECT_GT(rounds, 10u);
+  EXPECT_LT(largest, batch_reply_max + 201'000);
 }
 
 TEST_F(protocol, random_bytes_neither_crash_nor_leak) {
