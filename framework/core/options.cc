@@ -67,8 +67,7 @@ void place_shards(engine_options& o, const bpo::variables_map& vm) {
   }
   if (o.smp > cpus.size()) {
     if (is_guest() || vm.count("cpuset")) {
-      throw option_error("--smp " + std::to_string(o.smp) + ": there are only " + std::to_string(cpus.size()) +
-                         " CPUs");
+      throw option_error("--smp " + std::to_string(o.smp) + ": CPUs to be had: " + std::to_string(cpus.size()));
     }
     o.thread_affinity = false;  // more shards than CPUs: let the host place them
     o.overprovisioned = true;

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <ranges>
+#include <stdexcept>
 #include <type_traits>
 #include <vector>
 
@@ -103,6 +104,9 @@ class smp {
     using result = futurize_t<std::invoke_result_t<std::decay_t<Func>&>>;
     if (id == this_shard_id()) {
       return call_here<result>(std::forward<Func>(func));
+    }
+    if (id >= count) [[unlikely]] {
+      return make_exception_future<typename result::value_type>(std::out_of_range("submit_to: no such shard"));
     }
     try {
       auto* m = new internal::smp_call<std::decay_t<Func>>(std::forward<Func>(func));

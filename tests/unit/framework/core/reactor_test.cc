@@ -74,6 +74,12 @@ REACTOR_TEST(smp, exceptions_come_back) {
   EXPECT_TRUE(caught);
 }
 
+REACTOR_TEST(smp, a_shard_that_is_not_there_is_an_exceptional_future) {
+  auto f = co_await coroutine::as_future(smp::submit_to(smp::count, [] { return 1; }));
+  EXPECT_TRUE(f.failed());
+  f.ignore_ready_future();
+}
+
 REACTOR_TEST(smp, many_more_messages_than_a_ring_holds_arrive_in_order) {
   static thread_local uint64_t next;
   co_await smp::invoke_on_all([] { next = 0; });
