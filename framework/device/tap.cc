@@ -2,6 +2,7 @@
 
 #include "framework/backend/backend.hh"
 #include "framework/core/options.hh"
+#include "net/packet/heap_buffer.hh"
 #include "net/packet/pool.hh"
 #include "net/virtio/spec.hh"
 
@@ -42,7 +43,7 @@ private:
 class tap_queue final : public net::queue {
 public:
     tap_queue(int fd, const net::queue_config& config, net::memory& m, net::packet_slab& slab)
-        : _fd(fd), _buffer_size(config.buffer_size), _slab(slab) {
+        : _fd(fd), _buffer_size(config.buffer_size), _slab(slab), _memory(m) {
         uint32_t buffers = uint32_t(config.rx_depth) * 8;
         _pool.reset(net::buffer_pool::make(m, {.buffer_size = _buffer_size, .buffers_max = buffers, .low_water = buffers / 4}));
         if (!_pool) {
@@ -70,6 +71,7 @@ private:
     pollable_fd _fd;
     uint32_t _buffer_size;
     net::packet_slab& _slab;
+    net::memory& _memory;
     net::pool_ptr _pool;
     bool _readable = true;   // as far as is known: read() has not said otherwise
     bool _writable = true;
@@ -119,6 +121,16 @@ net::packet_ptr tap_queue::read_packet() noexcept {
         return nullptr;
     }
     f.truncate(uint32_t(got - ssize_t(sizeof(h))));
+    if (_pool->low()) {
+        // What is held (requests of clients that do not read their answers, say) must not be all that the device has:
+        // from here on packets go up in memory of their own size. Without any they are lost, as on a full ring.
+        _stats.copied_bytes += f.size();
+        f = net::copy_to_heap(_memory, f.data(), f.size());
+        if (!f) {
+            ++_stats.rx_dropped;
+            return nullptr;
+        }
+    }
     p->append(std::move(f));
     if (h.flags & net::virtio::hdr_f_needs_csum) {
         p->offload.checksum = net::checksum_state::partial;
