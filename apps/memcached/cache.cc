@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <new>
 
-#include "net/base/check.hh"
+#include "framework/core/check.hh"
 
 namespace solaster::memcached {
 

@@ -2,7 +2,7 @@
 
 #include <climits>
 
-#include "net/base/check.hh"
+#include "framework/core/check.hh"
 
 namespace solaster::memcached {
 
