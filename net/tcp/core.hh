@@ -47,9 +47,11 @@ struct incoming {
     uint16_t window = 0;
     uint8_t flags = 0;
     packet_ptr payload;
-    tcp_options options;  // read only when SYN is set
+    const std::byte* header = nullptr;  // lies in `payload`'s first fragment, in front of the payload
 
     bool has(uint8_t flag) const noexcept { return flags & flag; }
+    // While the payload has not moved on.
+    tcp_options options() const noexcept { return tcp_view(header).options(); }
     // In sequence space: SYN and FIN count.
     uint32_t span() const noexcept { return length + has(tcp_syn) + has(tcp_fin); }
     seq end() const noexcept { return begin + span(); }
@@ -153,7 +155,7 @@ private:
     void input_syn_sent(connection& c, incoming& s, instant now) noexcept;
     void input_closed(const incoming& s) noexcept;
     static void set_mss(connection& c, uint32_t mss) noexcept;
-    void adopt_options(connection& c, const incoming& s) noexcept;
+    void adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept;
     void establish(connection& c, instant now) noexcept;
     // RFC 5961: an ACK that asks "really?", so many a second.
     void challenge(connection& c, instant now) noexcept;

@@ -9,9 +9,11 @@ namespace solaster::net::tcp {
 
 instant core::next_deadline() const noexcept {
     instant next = _timers.next();
-    for (const auto& list : _half_open_levels) {
-        if (const half_open* h = list.front()) {
-            next = std::min(next, h->deadline);
+    if (_half_opens.live()) [[unlikely]] {
+        for (const auto& list : _half_open_levels) {
+            if (const half_open* h = list.front()) {
+                next = std::min(next, h->deadline);
+            }
         }
     }
     if (const time_wait* t = _time_wait_list.front()) {
@@ -21,7 +23,9 @@ instant core::next_deadline() const noexcept {
 }
 
 void core::expire(instant now) noexcept {
-    expire_half_open(now);
+    if (_half_opens.live()) [[unlikely]] {
+        expire_half_open(now);
+    }
     expire_time_wait(now);
     while (_timers.next() <= now) {
         connection& c = *_timers.top();

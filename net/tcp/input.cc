@@ -32,9 +32,7 @@ void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
     s.ack = seq(view.ack());
     s.flags = view.flags();
     s.window = view.window();
-    if (s.has(tcp_syn)) {
-        s.options = view.options();
-    }
+    s.header = header;
     p->trim_front(view.header_length());
     s.length = p->size();
     s.payload = std::move(p);
@@ -260,7 +258,8 @@ void core::input_syn_sent(connection& c, incoming& s, instant now) noexcept {
     c.irs = s.begin;
     c.rcv_nxt = s.begin + 1;
     c.rcv_acked = s.begin;
-    adopt_options(c, s);
+    const tcp_options options = s.options();
+    adopt_options(c, options.mss, options.window_scale);
     c.rcv_adv = c.rcv_nxt + std::min(c.receive_limit, window_unscaled_max);
     c.snd_wnd = s.window;
     c.snd_wnd_max = s.window;
@@ -302,12 +301,12 @@ void core::input_closed(const incoming& s) noexcept {
 }
 
 // MSS and window scale of the peer's SYN. RFC 7323 2.2: scaling needs both sides' word; we always offer it.
-void core::adopt_options(connection& c, const incoming& s) noexcept {
+void core::adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept {
     const uint32_t ours = c.way.mtu - ip_header_length - tcp_header_min;
-    const uint32_t theirs = s.options.mss ? std::max<uint32_t>(s.options.mss, 64) : tcp_mss_default;
+    const uint32_t theirs = peer_mss ? std::max<uint32_t>(peer_mss, mss_min) : tcp_mss_default;
     set_mss(c, std::min(ours, theirs));
-    if (s.options.window_scale >= 0) {
-        c.snd_scale = uint8_t(std::min<int>(s.options.window_scale, tcp_window_scale_max));
+    if (peer_scale >= 0) {
+        c.snd_scale = uint8_t(std::min<int>(peer_scale, tcp_window_scale_max));
     } else {
         c.snd_scale = 0;
         c.rcv_scale = 0;

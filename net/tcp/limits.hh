@@ -23,6 +23,8 @@ inline constexpr uint32_t duplicate_acks_max = 64;
 inline constexpr uint32_t orphan_retries_max = 8;
 // The smallest path MTU believed (RFC 791; an ICMP error may lie).
 inline constexpr uint32_t path_mtu_min = 552;
+// The smallest MSS of a peer believed: a smaller one would make us send headers only.
+inline constexpr uint32_t mss_min = 64;
 inline constexpr uint32_t window_unscaled_max = 65535;
 // What a device is handed to cut: an IP packet's length at most, all headers in it.
 inline constexpr uint32_t gso_size_max = 65535;

@@ -70,8 +70,9 @@ void core::answer_syn(listener& l, incoming& s, seq iss, instant now) noexcept {
     h->irs = s.begin;
     h->iss = iss;
     h->mtu = way->mtu;
-    h->peer_mss = s.options.mss;
-    h->snd_scale = int8_t(std::min<int>(s.options.window_scale, tcp_window_scale_max));
+    const tcp_options options = s.options();
+    h->peer_mss = options.mss;
+    h->snd_scale = int8_t(std::min<int>(options.window_scale, tcp_window_scale_max));
     h->sent = now;
     h->deadline = now + _config.rto_initial;
     _half_open_levels[0].push_back(h);
@@ -150,10 +151,7 @@ void core::promote(half_open& h, incoming& s, instant now) noexcept {
     c->rcv_acked = c->rcv_nxt;
     c->iss = h.iss;
     c->snd_una = c->snd_nxt = c->snd_max = h.iss + 1;
-    incoming syn;
-    syn.options.mss = h.peer_mss;
-    syn.options.window_scale = h.snd_scale;
-    adopt_options(*c, syn);
+    adopt_options(*c, h.peer_mss, h.snd_scale);
     c->rcv_adv = c->rcv_nxt + std::min(c->receive_limit, window_unscaled_max);
     c->snd_wnd = uint32_t(s.window) << c->snd_scale;
     c->snd_wnd_max = c->snd_wnd;

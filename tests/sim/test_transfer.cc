@@ -140,6 +140,59 @@ TEST_P(random_transfer, arrives_whole) {
     const char* base = std::getenv("SIM_SEED");
     random_transfers({.seed = base ? std::strtoull(base, nullptr, 0) : GetParam()});
 }
+// Allocations fail for a while, again and again, on both sides; nothing breaks, and in the end everything has arrived.
+TEST(transfer, memory_that_runs_out_and_comes_back) {
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+        prng r(seed);
+        world w;
+        w.check_every(11);
+        host_config first = host(1, seed);
+        host_config second = host(2, seed);
+        first.line.loss_ppm = second.line.loss_ppm = 10'000;
+        first.offload = seed % 2;
+        tcp_host& a = w.add_host(first);
+        tcp_host& b = w.add_host(second);
+        w.listen(b, 80, 10);
+        for (uint64_t i = 0; i < 4; ++i) {
+            w.converse(a, b, 80, {.bytes = 500'000}, {.bytes = 500'000, .chunk_max = 1000}, seed * 10 + i);
+        }
+        for (int i = 0; i < 200; ++i) {
+            a.home().fail_after(i % 2 ? UINT64_MAX : r.below(200));
+            b.home().fail_after(i % 3 ? UINT64_MAX : r.below(200));
+            a.refuse_packets(r.below(4) == 0);
+            w.settle(milliseconds(int64_t(r.below(20))));
+        }
+        a.refuse_packets(false);
+        a.home().fail_after(UINT64_MAX);
+        b.home().fail_after(UINT64_MAX);
+        EXPECT_TRUE(w.run(seconds(36'000))) << "seed " << seed;
+        expect_clean(w, seed);
+    }
+}
+
+// Connections come and go by the hundred, and leave nothing behind.
+TEST(transfer, storms_of_connections_leave_nothing) {
+    world w;
+    host_config first = host(1, 5);
+    host_config second = host(2, 5);
+    first.line.loss_ppm = second.line.loss_ppm = 20'000;
+    second.stack.tcp.syn_backlog_max = 50;
+    tcp_host& a = w.add_host(first);
+    tcp_host& b = w.add_host(second);
+    w.listen(b, 80, 20);
+    for (uint64_t i = 0; i < 1000; ++i) {
+        const bool rude = i % 3 == 0;
+        side_config c{.bytes = i % 50, .abort_after = rude ? i % 10 : UINT64_MAX, .keepalive = true};
+        w.converse(a, b, 80, c, {.bytes = i % 70, .keepalive = true}, i + 1);
+    }
+    EXPECT_TRUE(w.run(seconds(36'000)));
+    expect_clean(w, 5);
+    w.settle(seconds(4000));
+    EXPECT_EQ(a.tcp().connection_count(), 0u);
+    EXPECT_EQ(b.tcp().connection_count(), 0u);
+    EXPECT_LT(b.home().peak(), 8u << 20);
+}
+
 INSTANTIATE_TEST_SUITE_P(seeds, random_transfer, testing::Range<uint64_t>(1, 101));
 
 }  // namespace
