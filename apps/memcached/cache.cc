@@ -55,7 +55,7 @@ bool cache::is_dead(const item* i) const noexcept {
 // The living item of that key; a dead one that is met is unlinked.
 item* cache::find(std::string_view key, uint64_t hash) noexcept {
   for (item* i = _buckets[bucket_of(hash)]; i; i = i->hash_next) {
-    if (i->hash != hash || i->key_size != key.size() || std::memcmp(i->text(), key.data(), key.size()) != 0) continue;
+    if (i->hash != hash || i->key_size != key.size() || !same_bytes(i->text(), key.data(), key.size())) continue;
     if (is_dead(i)) [[unlikely]] {
       if (i->cas <= _flushed_cas) ++_stats.get_flushed; else ++_stats.get_expired;
       if (!i->fetched) ++_stats.expired_unfetched;

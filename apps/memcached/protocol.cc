@@ -153,7 +153,7 @@ session::progress session::feed(std::string_view input, reply& out) {
       ++_commands;
       if (line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0) {
         std::string_view key = line.substr(4);
-        if (key.size() <= key_length_max && !std::memchr(key.data(), ' ', key.size())) [[likely]] {
+        if (key.size() <= key_length_max && !has_blank(key)) [[likely]] {
           simple_get(key, out);
         } else {
           retrieve(key, false, std::nullopt, out);

@@ -132,7 +132,7 @@ future<> server::serve(connection& c) {
       closing = why == session::verdict::close;
       if (why == session::verdict::more) break;
     } while (!closing && !input.empty());
-    if (!closing) c.rest.assign(input);
+    if (!closing && !input.empty()) c.rest.assign(input);
   }
 }
 

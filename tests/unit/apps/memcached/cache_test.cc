@@ -112,6 +112,18 @@ TEST(cache, agrees_with_a_map_over_random_operations) {
   EXPECT_TRUE(c.is_valid());
 }
 
+TEST(key_bytes, comparing_and_looking_for_blanks_agree_with_the_library) {
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string a(random() % 40, 'x');
+    for (char& c : a) c = char(0x1f + random() % 4);
+    std::string b = a;
+    if (!b.empty() && random() % 2) b[random() % b.size()] ^= char(1 + random() % 255);
+    EXPECT_EQ(same_bytes(a.data(), b.data(), a.size()), a == b);
+    EXPECT_EQ(has_blank(a), a.find(' ') != a.npos);
+  }
+}
+
 TEST(cache, hashes_spread_over_shards_and_buckets) {
   unsigned shards[4] = {}, buckets[16] = {};
   for (int i = 0; i < 16000; ++i) {
