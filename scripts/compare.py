@@ -3,7 +3,7 @@
 command -v python3 >/dev/null || "$(dirname "$0")/setup.sh" >&2 || exit 1
 exec python3 "$0" "$@"
 '''
-"""Compare our memcached with Debian's, the same load on all of them:
+__doc__ = """Compare our memcached with Debian's, the same load on all of them:
 
     (a) Debian's memcached in a Linux guest (linux-image-cloud-amd64, minimal initramfs)
     (b) our memcached in the same Linux guest, over its sockets

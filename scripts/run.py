@@ -4,7 +4,7 @@
 command -v python3 >/dev/null || "$(dirname "$0")/setup.sh" >&2 || exit 1
 exec python3 "$0" "$@"
 '''
-"""Build a program and run it: as a unikernel under QEMU, or with --host the same file as a Linux process.
+__doc__ = """Build a program and run it: as a unikernel under QEMU, or with --host the same file as a Linux process.
 
     scripts/run.py memcached                      serves on localhost:11211; Ctrl-C stops it
     scripts/run.py demos/echo --cpus 2

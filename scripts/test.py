@@ -3,7 +3,7 @@
 command -v python3 >/dev/null || "$(dirname "$0")/setup.sh" >&2 || exit 1
 exec python3 "$0" "$@"
 '''
-"""Build and run the tests.
+__doc__ = """Build and run the tests.
 
     scripts/test.py                       everything, in release, debug and sanitize
     scripts/test.py -k tcp                cases whose name holds "tcp" (or matches it as a regular expression)

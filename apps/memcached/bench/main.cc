@@ -9,6 +9,7 @@
 #include "apps/memcached/bench/report.hh"
 #include "framework/core/app.hh"
 #include "framework/core/coroutine.hh"
+#include "framework/core/gate.hh"
 #include "framework/core/log.hh"
 #include "framework/core/sharded.hh"
 #include "framework/core/sleep.hh"
@@ -88,36 +89,39 @@ class progress {
  public:
   progress(sharded<mcbench::client>& clients, bool quiet) : _clients(clients) {
     if (quiet) return;
-    _timer.set_callback([this] { print(); });
+    _timer.set_callback([this] { spawn(_gate, [this] { return print(); }); });
     _timer.arm_periodic(std::chrono::seconds(1));
+  }
+  // Before the clients stop.
+  future<> stop() {
+    _timer.cancel();
+    return _gate.close();
   }
 
  private:
-  void print() {
-    // Counters of other shards, read without a message: a progress line may be a little old.
-    (void)_clients.map_reduce0([](mcbench::client& c) { return c.done(); }, uint64_t(0), std::plus<uint64_t>()).then_wrapped([this](auto f) {
-      if (f.failed()) {
-        f.ignore_ready_future();
-        return;
-      }
-      uint64_t now = f.get();
-      fmt::print(stderr, "{:4} s  {:9} requests/s\n", ++_seconds, now < _before ? now : now - _before);
-      _before = now;
-    });
+  future<> print() {
+    uint64_t now = 0;
+    for (unsigned shard = 0; shard < smp::count; ++shard) {
+      now += co_await _clients.invoke_on(shard, [](mcbench::client& c) { return c.done(); });
+    }
+    ++_seconds;
+    if (now == 0) co_return;  // warming up
+    fmt::print(stderr, "{:4} s  {:9} requests/s\n", _seconds, now < _before ? now : now - _before);
+    _before = now;
   }
   sharded<mcbench::client>& _clients;
   timer<> _timer;
+  gate _gate;
   uint64_t _before = 0;
   unsigned _seconds = 0;
 };
 
-future<> measure(sharded<mcbench::client>& clients, const mcbench::bench_options& o, bool quiet, mcbench::bench_result& sum,
+future<> measure(sharded<mcbench::client>& clients, const mcbench::bench_options& o, mcbench::bench_result& sum,
                  mcbench::run_figures& figures) {
   co_await clients.invoke_on_all([](mcbench::client& c) { return c.connect(); });
   if (o.populate) co_await clients.invoke_on_all([](mcbench::client& c) { return c.populate(); });
   instant begin = steady_clock::now() + duration{int64_t(o.warmup_seconds * 1e9)};
   instant end = begin + duration{int64_t(o.seconds * 1e9)};
-  progress shown(clients, quiet);
   cpu_seconds before{};
   timer<> at_begin([&] { before = read_cpu(); });
   if (o.warmup_seconds > 0) at_begin.arm(begin); else before = read_cpu();
@@ -168,7 +172,9 @@ future<int> bench(app_template& app) {
   mcbench::bench_result sum;
   mcbench::run_figures figures;
   co_await clients.start(options);
-  auto done = co_await coroutine::as_future(measure(clients, options, quiet, sum, figures));
+  progress shown(clients, quiet);
+  auto done = co_await coroutine::as_future(measure(clients, options, sum, figures));
+  co_await shown.stop();
   co_await clients.stop();
   if (done.failed()) {
     fmt::print(stderr, "mcbench: {}: {}\n", to_string(options.server), describe(done.get_exception()));
