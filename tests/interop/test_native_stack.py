@@ -52,6 +52,32 @@ def test_process_three_shards_one_queue(ctx):
         assert counts["stack"][1]["taken in"] > 100 and counts["stack"][2]["sent abroad"] > 100, counts
 
 
+def clients_that_are_never_read(ctx, shards):
+    with net_peer.on_tap(ctx, shards=shards, queues=1) as server:
+        stuck = [server.connect(net_peer.SILENT) for _ in range(20)]
+        for s in stuck:
+            s.settimeout(0.2)
+            try:
+                while True:
+                    s.send(b"never read" * 6000)
+            except TimeoutError:
+                pass
+        net_peer.check_echo(server, 60, 10)
+        for s in stuck:
+            s.close()
+        server.stop()
+
+
+@host_test(timeout=120)
+def test_process_clients_that_are_never_read_starve_nobody(ctx):
+    clients_that_are_never_read(ctx, 3)
+
+
+@guest_test(guests=[("q35", 2)], timeout=120)
+def test_guest_clients_that_are_never_read_starve_nobody(ctx):
+    clients_that_are_never_read(ctx, 2)
+
+
 # ---------------------------------------------------------------- in a guest
 
 @guest_test(timeout=150)

@@ -275,11 +275,16 @@ void driver::steer(net::packet_list& got) noexcept {
             ours.push_back(std::move(p));
             continue;
         }
+        if (_handed_over >= driver_limits::handed_over_max) {
+            ++_stats.dropped; // that shard does not keep up: its peers will slow down
+            continue;
+        }
         try {
             p->cookie = 0;
             _handover[to].push_back(p.get());
             p.release();
             _has_handover = true;
+            ++_handed_over;
             ++_stats.handed_over;
         } catch (...) { // dropped
         }
@@ -325,7 +330,11 @@ future<> driver::send_visitors_home() {
 
 void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept {
     for (net::packet* theirs : packets) {
-        if (net::packet_ptr p = _foreign->adopt(theirs, from)) {
+        bool crowded = _foreign->visiting() >= driver_limits::visiting_max;
+        if (crowded) {
+            _stats.copied_bytes += theirs->size();
+        }
+        if (net::packet_ptr p = crowded ? _foreign->copy(theirs, from, _memory) : _foreign->adopt(theirs, from)) {
             ++_stats.taken_in;
             _inbox.push_back(std::move(p));
         }
@@ -336,6 +345,8 @@ void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
     for (net::packet* p : packets) {
         if (p->cookie == sent_abroad_mark) {
             --_abroad;
+        } else {
+            --_handed_over;
         }
         net::packet_ptr(p).reset();
     }
@@ -383,9 +394,9 @@ void driver::log_stats() const {
         native_log.info("queue {}: received {} packets ({} bytes, {} dropped), sent {} packets ({} bytes), {} kicks, {} bytes copied, {} device errors",
                         _shard, q.rx_packets, q.rx_bytes, q.rx_dropped, q.tx_packets, q.tx_bytes, q.kicks, q.copied_bytes, q.device_errors);
     }
-    native_log.info("stack {}: received {}, sent {}, {} retransmitted, accepted {}, opened {}; handed over {}, taken in {}, sent abroad {}; slept {} times; {} bytes copied",
+    native_log.info("stack {}: received {}, sent {}, {} retransmitted, accepted {}, opened {}; handed over {}, {} dropped on the way, taken in {}, sent abroad {}; slept {} times; {} bytes copied",
                     _shard, s.received, s.sent, s.tcp_retransmits, s.tcp_connections_accepted, s.tcp_connections_opened,
-                    _stats.handed_over, _stats.taken_in, _stats.sent_abroad, _stats.interrupts_armed, _stats.copied_bytes + s.copied_bytes);
+                    _stats.handed_over, _stats.dropped, _stats.taken_in, _stats.sent_abroad, _stats.interrupts_armed, _stats.copied_bytes + s.copied_bytes);
     for (size_t i = 0; i < s.drops.size(); ++i) {
         if (s.drops[i]) {
             native_log.info("stack {}: dropped {}: {}", _shard, name_of(net::drop_reason(i)), s.drops[i]);

@@ -28,6 +28,8 @@ struct driver_limits {
     static constexpr size_t receive_burst = 64;     // packets taken from the queue in a turn
     static constexpr size_t transmit_burst = 64;    // packets of the stack that wait for the queue
     static constexpr size_t abroad_max = 256;       // packets of ours at the owner of a queue
+    static constexpr size_t handed_over_max = 2048; // packets on their way to other shards and not home again; more are dropped
+    static constexpr size_t visiting_max = 512;     // beyond, a packet that comes is copied and sent home
 };
 
 // A socket as the stack's events know it: their cookie.
@@ -59,6 +61,7 @@ struct pinned_port {
 
 struct driver_stats {
     uint64_t handed_over = 0;      // packets that belonged to another shard
+    uint64_t dropped = 0;          // because too many were on their way to other shards
     uint64_t taken_in = 0;         // packets that other shards brought
     uint64_t sent_abroad = 0;      // packets sent through another shard's queue
     uint64_t interrupts_armed = 0; // times that the shard slept
@@ -143,6 +146,7 @@ private:
     net::packet_list _out;              // of the stack, and of shards that send through our queue
     std::unique_ptr<foreign_packets> _foreign;
     size_t _abroad = 0;                 // packets of ours at _owner
+    size_t _handed_over = 0;            // received packets of ours at other shards
     std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
     bool _has_handover = false;
     std::vector<pinned_port> _pinned;

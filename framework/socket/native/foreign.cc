@@ -1,5 +1,7 @@
 #include "framework/socket/native/foreign.hh"
 
+#include "net/packet/heap_buffer.hh"
+
 namespace solaster::native {
 
 net::packet_ptr foreign_packets::adopt(net::packet* theirs, unsigned home) noexcept {
@@ -40,6 +42,21 @@ net::packet_ptr foreign_packets::adopt(net::packet* theirs, unsigned home) noexc
         p->append(net::fragment(&b, f.data(), f.size()));
     }
     p->offload = theirs->offload;
+    return p;
+}
+
+net::packet_ptr foreign_packets::copy(net::packet* theirs, unsigned home, net::memory& m) noexcept {
+    net::packet_ptr p = _slab.make();
+    if (p) {
+        if (net::fragment f = net::make_heap_fragment(m, theirs->size())) {
+            net::copy_out(*theirs, 0, f.data(), theirs->size());
+            p->append(std::move(f));
+            p->offload = theirs->offload;
+        } else {
+            p.reset();
+        }
+    }
+    send_home(theirs, home);
     return p;
 }
 

@@ -23,6 +23,9 @@ public:
 
     // Null when memory is out: the packet is on its way home then.
     net::packet_ptr adopt(net::packet* theirs, unsigned home) noexcept;
+    // The same, but copied into memory of this shard: the guest goes home at once. While many visit, so that what an application
+    // holds here does not starve the queue there.
+    net::packet_ptr copy(net::packet* theirs, unsigned home, net::memory& m) noexcept;
     bool has_returns() const noexcept { return _waiting != 0; }
     // Those for shard `home`, taken out.
     std::vector<net::packet*> take_returns(unsigned home) noexcept;
