@@ -39,6 +39,11 @@ net::interface_config make_interface_config(const net::device_info& info) {
 } // namespace
 
 constinit thread_local driver* this_driver = nullptr;
+static constinit thread_local driver* this_addressee = nullptr;
+
+driver* driver::addressee() noexcept {
+    return this_addressee;
+}
 
 driver::driver(shared_state& shared) : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count) {
     _slab = new net::packet_slab(_memory);
@@ -53,15 +58,15 @@ driver::driver(shared_state& shared) : _shared(shared), _shard(this_shard_id()),
         throw std::runtime_error("no memory for the network stack");
     }
     _stack->set_interface(make_interface_config(device.info()));
-    this_driver = this;
+    this_driver = this_addressee = this;
 }
 
 driver::~driver() {
     stop();
     _inbox = {};
     _out = {};
-    net::stack::destroy(_stack);
-    this_driver = nullptr;
+    end_stack();
+    this_addressee = nullptr;
     if (_slab->live() == 0) {
         _foreign.reset();
         delete _slab;
@@ -82,12 +87,20 @@ void driver::stop() noexcept {
     }
 }
 
-void driver::close_queue() noexcept {
+void driver::end_stack() noexcept {
+    this_driver = nullptr;
+    if (net::stack* s = std::exchange(_stack, nullptr)) {
+        net::stack::destroy(s);
+    }
+}
+
+void driver::close() noexcept {
     if (_queue) {
         _out = {};
         _shared.device->device().close_queue(uint16_t(_shard));
         _queue = nullptr;
     }
+    end_stack();
 }
 
 // ------------------------------------------------------------------ the turn
@@ -224,7 +237,7 @@ void driver::push_out() noexcept {
     _abroad += n;
     _stats.sent_abroad += n;
     (void)smp::submit_to(_owner, [from = _shard, packets = std::move(packets)] {
-        if (driver* d = local()) {
+        if (driver* d = addressee()) {
             d->send_for(from, packets);
         }
     });
@@ -298,14 +311,14 @@ void driver::each_message(Send send) noexcept {
     for (unsigned s = 0; s < _shards; ++s) {
         if (!_handover[s].empty()) {
             send(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
-                if (driver* d = local()) {
+                if (driver* d = addressee()) {
                     d->take_in(from, packets);
                 }
             });
         }
         if (auto packets = _foreign->take_returns(s); !packets.empty()) {
             send(s, [packets = std::move(packets)] {
-                if (driver* d = local()) {
+                if (driver* d = addressee()) {
                     d->come_home(packets);
                 }
             });

@@ -77,8 +77,10 @@ public:
     driver(const driver&) = delete;
     ~driver() override;
 
-    // This shard's, or null before it is made and after it is gone.
+    // This shard's for its sockets, or null before it is made and when its stack is gone.
     static driver* local() noexcept { return this_driver; }
+    // This shard's for messages from other shards: to the very end.
+    static driver* addressee() noexcept;
 
     net::stack& stack() noexcept { return *_stack; }
     net::tcp::layer& tcp() noexcept { return _stack->tcp(); }
@@ -91,9 +93,10 @@ public:
     void start();
     // No more packets and events; the sockets' handles stay good.
     void stop() noexcept;
-    // After stop() everywhere and the device's reset: gives the queue's buffers back; then, twice on every shard, so that what
-    // was on its way comes home, too: lets go of packets that wait and sends visitors home.
-    void close_queue() noexcept;
+    // After stop() everywhere and the device's reset: gives the queue's buffers back and ends the stack with all its
+    // connections; then, twice on every shard, so that what was on its way comes home, too: lets go of packets that wait and
+    // sends visitors home.
+    void close() noexcept;
     future<> send_visitors_home();
 
     void pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on);
@@ -116,6 +119,7 @@ public:
     void come_home(const std::vector<net::packet*>& packets) noexcept;
 
 private:
+    void end_stack() noexcept;
     bool receive() noexcept;
     void steer(net::packet_list& got) noexcept;
     unsigned shard_of(const net::packet& p) const noexcept;

@@ -110,22 +110,32 @@ public:
         set_address(*_shared->address);
     }
     server_socket listen(socket_address addr, listen_options options) override {
+        check_running();
         return server_socket(native::make_server_socket(native::to_endpoint(addr), options));
     }
     future<connected_socket> connect(socket_address remote, socket_address local) override {
+        if (!driver::local()) {
+            return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
+        }
         return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote)).then([](std::shared_ptr<native::connection> c) {
             return connected_socket(native::make_connected_socket(std::move(c)));
         });
     }
     datagram_channel make_datagram_channel(socket_address local) override {
+        check_running();
         return datagram_channel(native::make_channel(local));
     }
     socket_address host_address() const noexcept override {
-        auto a = _driver->stack().address();
+        auto a = driver::local() ? _driver->stack().address() : std::nullopt;
         return a ? socket_address(a->address.value, 0) : socket_address();
     }
 
 private:
+    static void check_running() {
+        if (!driver::local()) { // the program is stopping
+            std::rethrow_exception(native::make_error(errc::netdown, "native network stack"));
+        }
+    }
     void start_device() {
         nic& device = *_shared->device;
         _shared->device_steers = device.start(_shared->steering.rss);
@@ -174,9 +184,9 @@ private:
             driver::local()->log_stats();
         });
         shared->device->device().reset();
-        co_await smp::invoke_on_all([] { driver::local()->close_queue(); });
+        co_await smp::invoke_on_all([] { driver::addressee()->close(); });
         for (int round = 0; round < 2; ++round) {
-            co_await smp::invoke_on_all([] { return driver::local()->send_visitors_home(); });
+            co_await smp::invoke_on_all([] { return driver::addressee()->send_visitors_home(); });
         }
     }
 
