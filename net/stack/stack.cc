@@ -34,6 +34,7 @@ stack* stack::make(const stack_config& config, const steering& steer, memory& m,
   }
   auto* s = new (door) stack;
   s->_impl = new (raw) impl(config, steer, m, slab);
+  s->_tcp = &s->_impl->tcp;
   if (s->_impl->made())
     return s;
   destroy(s);
@@ -149,9 +150,6 @@ instant stack::next_deadline() const noexcept {
 
 // ---- commands
 
-tcp::layer& stack::tcp() noexcept {
-  return _impl->tcp;
-}
 result<udp_socket*> stack::udp_open(endpoint local, void* cookie, instant) noexcept {
   return _impl->udp.open(local, cookie);
 }

@@ -92,7 +92,7 @@ class stack {
   void expire(instant now) noexcept;
 
   // --- commands: TCP
-  tcp::layer& tcp() noexcept;
+  tcp::layer& tcp() noexcept { return *_tcp; }
   // --- commands: UDP
   result<udp_socket*> udp_open(endpoint local, void* cookie, instant now) noexcept;  // port 0: chosen; addrinuse
   endpoint udp_local(const udp_socket* s) const noexcept;
@@ -114,6 +114,7 @@ class stack {
   ~stack() = default;
   struct impl;
   impl* _impl = nullptr;
+  tcp::layer* _tcp = nullptr;  // of _impl; here so that tcp() is not a call
 };
 
 }  // namespace solaster::net
