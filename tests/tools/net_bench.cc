@@ -1,7 +1,9 @@
 // What the network core costs, counted in instructions, without a device or a host: two stacks, back to back, one
 // asking and one answering on one TCP connection.
 //
-//   valgrind --tool=callgrind --toggle-collect='*serve_once*' build/release/tests/tools/net_bench 20000
+//   llvm-objcopy-19 --strip-debug --remove-section=.gnu_debuglink build/release/tests/tools/net_bench /tmp/net_bench
+//   valgrind --tool=callgrind --toggle-collect='*serve_once*' /tmp/net_bench 20000
+// (valgrind 3.19 cannot read this compiler's debug information)
 //
 // counts what the answering stack does for a request (receive, demultiplex, read, answer, send; the ACK rides on the
 // answer). Divide by the requests; callgrind_annotate --inclusive=yes says where.
