@@ -226,6 +226,16 @@ store_outcome cache::concatenate(item* old, item* fresh, bool append, uint64_t* 
   return outcome;
 }
 
+// A stored value as memcached's safe_strtoull reads it: blanks before the number, and anything after a blank behind it
+// (an earlier decr may have left padding).
+static std::optional<uint64_t> parse_stored_number(std::string_view text) noexcept {
+  constexpr std::string_view blanks = " \t\n\v\f\r";
+  size_t begin = text.find_first_not_of(blanks);
+  if (begin == text.npos) return std::nullopt;
+  text.remove_prefix(begin);
+  return parse_number<uint64_t>(text.substr(0, text.find_first_of(blanks)));
+}
+
 arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool increment, uint64_t delta,
                                      uint64_t* value) noexcept {
   item* i = find(key, hash);
@@ -233,9 +243,7 @@ arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool i
     ++(increment ? _stats.incr_misses : _stats.decr_misses);
     return arithmetic_outcome::not_found;
   }
-  // The number ends at a blank: an earlier decr may have left padding.
-  std::string_view text = i->value_view().substr(0, i->value_view().find(' '));
-  auto old = i->value_size <= arithmetic_value_max ? parse_number<uint64_t>(text) : std::nullopt;
+  auto old = i->value_size <= arithmetic_value_max ? parse_stored_number(i->value_view()) : std::nullopt;
   if (!old) return arithmetic_outcome::not_numeric;
   *value = increment ? *old + delta : (*old > delta ? *old - delta : 0);
   ++(increment ? _stats.incr_hits : _stats.decr_hits);
