@@ -53,7 +53,7 @@ SCRIPTS = [
     b"verbosity 0 2\r\n", b"verbosity 0 2 3\r\n", b"verbosity 0 1 2 3\r\n",
     # no command at all
     b"\r\n", b"\n", b"GET / HTTP/1.0\r\n\r\n", b"bogus a b c d e f g h i\r\n", b"quit\r\n", b"quit now\r\n", b"quit noreply\r\n",
-    b"slabs\r\n", b"shutdown\r\n", b"x" * 3000 + b"\r\n", b"stats bogus\r\n", b"stats reset\r\n",
+    b"slabs\r\n", b"shutdown\r\n", b"x" * 1900 + b"\r\n", b"stats bogus\r\n", b"stats reset\r\n",
 ]
 
 

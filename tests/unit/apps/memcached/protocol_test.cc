@@ -108,6 +108,7 @@ TEST_F(protocol, incr_wraps_and_decr_stops_at_zero_and_pads) {
   expect("decr n 100\r\n", "0\r\n");
   expect("incr n 12345\r\n", "12345\r\n");
   expect("get n\r\n", "VALUE n 0 5\r\n12345\r\nEND\r\n");
+  expect("set n 0 0 2\r\n 7\r\nincr n 1\r\nget n\r\n", "STORED\r\n8\r\nVALUE n 0 2\r\n8 \r\nEND\r\n");
   expect("incr n x\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n");
   expect("incr n -1\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n");
   expect("incr m 1\r\n", "NOT_FOUND\r\n");
