@@ -5,8 +5,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <string_view>
+
+#include "apps/memcached/bytes.hh"
 
 namespace solaster::memcached {
 
@@ -19,8 +20,6 @@ inline uint64_t fold(uint64_t x, uint64_t y) noexcept {
   auto product = static_cast<unsigned __int128>(x) * y;
   return uint64_t(product) ^ uint64_t(product >> 64);
 }
-inline uint64_t load8(const char* p) noexcept { uint64_t v; std::memcpy(&v, p, 8); return v; }
-inline uint64_t load4(const char* p) noexcept { uint32_t v; std::memcpy(&v, p, 4); return v; }
 }  // namespace detail
 
 inline uint64_t hash_key(std::string_view key, hash_seed seed) noexcept {
@@ -41,41 +40,6 @@ inline uint64_t hash_key(std::string_view key, hash_seed seed) noexcept {
     x = uint64_t(uint8_t(p[0])) << 16 | uint64_t(uint8_t(p[n / 2])) << 8 | uint8_t(p[n - 1]);
   }
   return fold(fold(x ^ h ^ odd2, y ^ seed.b ^ odd1), h ^ odd1);
-}
-
-// Keys are short: a call of memcmp or memchr costs more than the work.
-inline bool same_bytes(const char* a, const char* b, size_t n) noexcept {
-  using namespace detail;
-  if (n < 8) {
-    for (size_t i = 0; i < n; ++i) {
-      if (a[i] != b[i]) return false;
-    }
-    return true;
-  }
-  for (size_t i = 0; i + 8 < n; i += 8) {
-    if (load8(a + i) != load8(b + i)) return false;
-  }
-  return load8(a + n - 8) == load8(b + n - 8);
-}
-
-inline bool has_blank(std::string_view text) noexcept {
-  using namespace detail;
-  const char* p = text.data();
-  size_t n = text.size();
-  if (n < 8) {
-    for (char c : text) {
-      if (c == ' ') return true;
-    }
-    return false;
-  }
-  auto blank_in = [](uint64_t x) {
-    constexpr uint64_t ones = 0x0101010101010101;
-    x ^= ones * ' ';
-    return (x - ones) & ~x & (ones << 7);  // a byte is zero
-  };
-  uint64_t found = blank_in(load8(p + n - 8));
-  for (size_t i = 0; i + 8 < n; i += 8) found |= blank_in(load8(p + i));
-  return found != 0;
 }
 
 // The shard of a hash: its high 32 bits scaled, so that buckets (low bits) stay independent of it.

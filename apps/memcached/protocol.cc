@@ -21,15 +21,13 @@ constexpr std::string_view end_line = "END\r\n";
 
 // Takes the next word off the front of `rest`; empty when there is none.
 std::string_view next_word(std::string_view& rest) noexcept {
-  size_t begin = rest.find_first_not_of(' ');
-  if (begin == std::string_view::npos) {
-    rest = {};
-    return {};
-  }
-  size_t end = rest.find(' ', begin);
-  std::string_view word = rest.substr(begin, end == std::string_view::npos ? end : end - begin);
-  rest.remove_prefix(end == std::string_view::npos ? rest.size() : end);
-  return word;
+  const char* p = rest.data();
+  const char* end = p + rest.size();
+  while (p < end && *p == ' ') ++p;
+  const char* begin = p;
+  while (p < end && *p != ' ') ++p;  // words are short
+  rest = {p, size_t(end - p)};
+  return {begin, size_t(p - begin)};
 }
 
 std::string_view outcome_text(store_outcome outcome) noexcept {
@@ -138,7 +136,7 @@ session::progress session::feed(std::string_view input, reply& out) {
     if (mid_value()) [[unlikely]] {
       at += take_value(rest, out);
     } else {
-      const char* newline = static_cast<const char*>(std::memchr(rest.data(), '\n', rest.size()));
+      const char* newline = find_newline(rest);
       if (!newline) {
         size_t blanks = rest.size() > line_max ? rest.find_first_not_of(' ') : 0;
         if (rest.size() > line_max) {

@@ -124,6 +124,18 @@ TEST(key_bytes, comparing_and_looking_for_blanks_agree_with_the_library) {
   }
 }
 
+TEST(key_bytes, the_first_newline_is_found_wherever_it_is) {
+  for (size_t size = 0; size < 80; ++size) {
+    std::string text(size, 'x');
+    EXPECT_EQ(find_newline(text), nullptr) << size;
+    for (size_t at = 0; at < size; ++at) {
+      std::string with = text;
+      with[at] = with.back() = '\n';
+      EXPECT_EQ(find_newline(with), with.data() + at) << size;
+    }
+  }
+}
+
 TEST(cache, hashes_spread_over_shards_and_buckets) {
   unsigned shards[4] = {}, buckets[16] = {};
   for (int i = 0; i < 16000; ++i) {
