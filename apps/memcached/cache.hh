@@ -82,7 +82,6 @@ class cache {
   uint64_t table_bytes() const noexcept { return (_bucket_capacity) * sizeof(item*); }
   uint32_t oldest_age() const noexcept { return _oldest ? _now - _oldest->time : 0; }
   const cache_limits& limits() const noexcept { return _limits; }
-  void set_bytes_max(uint64_t bytes) noexcept { _limits.bytes_max = bytes; }
   cache_stats& stats() noexcept { return _stats; }
   bool is_valid() const noexcept;
 

@@ -148,7 +148,6 @@ session::progress session::feed(std::string_view input, reply& out) {
       std::string_view line = rest.substr(0, size_t(newline - rest.data()));
       at += line.size() + 1;
       if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-      ++_commands;
       if (line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0) {
         std::string_view key = line.substr(4);
         if (key.size() <= key_length_max && !has_blank(key)) [[likely]] {

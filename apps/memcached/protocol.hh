@@ -101,7 +101,6 @@ class session {
   const admin_request& admin() const noexcept { return _admin; }
   // Whether a command is only half here (its line or its value).
   bool mid_value() const noexcept { return _pending_value != nullptr || _swallow > 0; }
-  uint64_t commands() const noexcept { return _commands; }
 
  private:
   using tokens = std::array<std::string_view, tokens_max>;
@@ -135,7 +134,6 @@ class session {
   size_t _pending_filled = 0;
   char _pending_end[2] = {};
   uint64_t _swallow = 0;  // bytes of a refused value still to be skipped
-  uint64_t _commands = 0;
 };
 
 }  // namespace solaster::memcached

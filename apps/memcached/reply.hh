@@ -73,8 +73,6 @@ class reply {
   bool has_references() const noexcept { return !_references.empty(); }
   size_t size() const noexcept { return _size + _referenced; }
   bool empty() const noexcept { return size() == 0; }
-  // Forgets what lies behind `size` of text(): an answer that turned into an error. Not over references.
-  void truncate(size_t size) noexcept { _size = size; }
   void clear() noexcept {
     for (auto& r : _references) _owner->release(r.what);
     _references.clear();

@@ -173,7 +173,6 @@ void client::record(connection& c, size_t index, answer_checker::verdict v, std:
   ++(c.sent[index].is_get ? _result.gets : _result.sets);
   _result.hits += v == verdict::hit;
   _result.misses += v == verdict::miss;
-  if (_first > now) _first = now;
   _last = now;
 }
 

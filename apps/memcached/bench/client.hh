@@ -50,13 +50,11 @@ class client {
   future<> populate();
   // Runs until end_ns (steady clock) or until this shard's part of the requests is done; records from begin_ns on.
   future<> run(instant begin, instant end);
-  void stop_early() noexcept { _stop = true; }
   future<> stop();
 
   bench_result result() const { return _result; }
   uint64_t done() const noexcept { return _result.requests(); }
-  // Measured span: from the first to the last recorded answer.
-  instant first_answer() const noexcept { return _first; }
+  // When the last recorded answer came.
   instant last_answer() const noexcept { return _last; }
 
  private:
@@ -72,7 +70,6 @@ class client {
   bench_result _result;
   uint64_t _requests_left = UINT64_MAX;
   instant _record_from{};
-  instant _first = instant::never();
   instant _last{};
   bool _stop = false;
 };
