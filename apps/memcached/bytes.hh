@@ -1,5 +1,5 @@
-// What is done with the few bytes of a key or a command line. They are short: a call of memcmp or memchr costs more than
-// the work.
+// What is done with the few bytes of a key or a command line. They are short: a call of memcmp or memchr costs more
+// than the work.
 #pragma once
 
 #include <emmintrin.h>
@@ -12,20 +12,30 @@
 namespace solaster::memcached {
 
 namespace detail {
-inline uint64_t load8(const char* p) noexcept { uint64_t v; std::memcpy(&v, p, 8); return v; }
-inline uint64_t load4(const char* p) noexcept { uint32_t v; std::memcpy(&v, p, 4); return v; }
+inline uint64_t load8(const char* p) noexcept {
+  uint64_t v;
+  std::memcpy(&v, p, 8);
+  return v;
+}
+inline uint64_t load4(const char* p) noexcept {
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
 }  // namespace detail
 
 inline bool same_bytes(const char* a, const char* b, size_t n) noexcept {
   using namespace detail;
   if (n < 8) {
     for (size_t i = 0; i < n; ++i) {
-      if (a[i] != b[i]) return false;
+      if (a[i] != b[i])
+        return false;
     }
     return true;
   }
   for (size_t i = 0; i + 8 < n; i += 8) {
-    if (load8(a + i) != load8(b + i)) return false;
+    if (load8(a + i) != load8(b + i))
+      return false;
   }
   return load8(a + n - 8) == load8(b + n - 8);
 }
@@ -36,7 +46,8 @@ inline bool has_blank(std::string_view text) noexcept {
   size_t n = text.size();
   if (n < 8) {
     for (char c : text) {
-      if (c == ' ') return true;
+      if (c == ' ')
+        return true;
     }
     return false;
   }
@@ -46,7 +57,8 @@ inline bool has_blank(std::string_view text) noexcept {
     return (x - ones) & ~x & (ones << 7);  // a byte is zero
   };
   uint64_t found = blank_in(load8(p + n - 8));
-  for (size_t i = 0; i + 8 < n; i += 8) found |= blank_in(load8(p + i));
+  for (size_t i = 0; i + 8 < n; i += 8)
+    found |= blank_in(load8(p + i));
   return found != 0;
 }
 
@@ -57,7 +69,8 @@ inline const char* find_newline(std::string_view text) noexcept {
   for (; at < 32 && at + 16 <= text.size(); at += 16) {
     // SAFETY: 16 bytes from `at` on lie within the text; the load needs no alignment.
     __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
-    if (unsigned found = unsigned(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, newline)))) return text.data() + at + std::countr_zero(found);
+    if (unsigned found = unsigned(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, newline))))
+      return text.data() + at + std::countr_zero(found);
   }
   return static_cast<const char*>(std::memchr(text.data() + at, '\n', text.size() - at));
 }

@@ -27,19 +27,22 @@ cache_stats& cache_stats::operator+=(const cache_stats& o) noexcept {
   static_assert(sizeof(cache_stats) % sizeof(uint64_t) == 0);
   auto* to = reinterpret_cast<uint64_t*>(this);
   auto* from = reinterpret_cast<const uint64_t*>(&o);
-  for (size_t i = 0; i < sizeof(cache_stats) / sizeof(uint64_t); ++i) to[i] += from[i];
+  for (size_t i = 0; i < sizeof(cache_stats) / sizeof(uint64_t); ++i)
+    to[i] += from[i];
   return *this;
 }
 
 cache::cache(cache_limits limits, int64_t wall_seconds) : _limits(limits), _wall_zero(wall_seconds - 2) {
   _buckets = static_cast<item**>(std::calloc(buckets_initial, sizeof(item*)));
-  if (!_buckets) throw std::bad_alloc();
+  if (!_buckets)
+    throw std::bad_alloc();
   _bucket_capacity = _bucket_count = buckets_initial;
   _level_mask = buckets_initial - 1;
 }
 
 cache::~cache() {
-  while (_oldest) unlink(_oldest);
+  while (_oldest)
+    unlink(_oldest);
   std::free(_buckets);
 }
 
@@ -55,10 +58,15 @@ bool cache::is_dead(const item* i) const noexcept {
 // The living item of that key; a dead one that is met is unlinked.
 item* cache::find(std::string_view key, uint64_t hash) noexcept {
   for (item* i = _buckets[bucket_of(hash)]; i; i = i->hash_next) {
-    if (i->hash != hash || i->key_size != key.size() || !same_bytes(i->text(), key.data(), key.size())) continue;
+    if (i->hash != hash || i->key_size != key.size() || !same_bytes(i->text(), key.data(), key.size()))
+      continue;
     if (is_dead(i)) [[unlikely]] {
-      if (i->cas <= _flushed_cas) ++_stats.get_flushed; else ++_stats.get_expired;
-      if (!i->fetched) ++_stats.expired_unfetched;
+      if (i->cas <= _flushed_cas)
+        ++_stats.get_flushed;
+      else
+        ++_stats.get_expired;
+      if (!i->fetched)
+        ++_stats.expired_unfetched;
       ++_stats.reclaimed;
       unlink(i);
       return nullptr;
@@ -117,14 +125,16 @@ bool cache::remove(std::string_view key, uint64_t hash) noexcept {
   return true;
 }
 
-std::variant<item*, allocation_failure> cache::allocate(std::string_view key, uint64_t hash, uint32_t flags, uint32_t exptime,
-                                                        size_t value_size) noexcept {
+std::variant<item*, allocation_failure> cache::allocate(std::string_view key, uint64_t hash, uint32_t flags,
+                                                        uint32_t exptime, size_t value_size) noexcept {
   DCHECK(key.size() <= key_length_max);
   char suffix[item::suffix_max];
-  if (value_size > _limits.item_bytes_max) return allocation_failure::too_large;
+  if (value_size > _limits.item_bytes_max)
+    return allocation_failure::too_large;
   unsigned suffix_size = item::write_suffix(suffix, flags, uint32_t(value_size));
   size_t bytes = sizeof(item) + key.size() + suffix_size + value_size + 2;
-  if (bytes > _limits.item_bytes_max) return allocation_failure::too_large;
+  if (bytes > _limits.item_bytes_max)
+    return allocation_failure::too_large;
 
   unsigned evicted = 0;
   while (_item_bytes + bytes + table_share_bytes > _limits.bytes_max) {
@@ -180,11 +190,13 @@ store_outcome cache::store(item* fresh, store_mode mode, uint64_t cas, uint64_t*
       }
       break;
     case store_mode::replace:
-      if (!old) return refuse(store_outcome::not_stored);
+      if (!old)
+        return refuse(store_outcome::not_stored);
       break;
     case store_mode::append:
     case store_mode::prepend:
-      if (!old) return refuse(store_outcome::not_stored);
+      if (!old)
+        return refuse(store_outcome::not_stored);
       return concatenate(old, fresh, mode == store_mode::append, new_cas);
     case store_mode::cas:
       if (!old) {
@@ -198,9 +210,11 @@ store_outcome cache::store(item* fresh, store_mode mode, uint64_t cas, uint64_t*
       ++_stats.cas_hits;
       break;
   }
-  if (old) unlink(old);
+  if (old)
+    unlink(old);
   link(fresh);
-  if (new_cas) *new_cas = fresh->cas;
+  if (new_cas)
+    *new_cas = fresh->cas;
   return store_outcome::stored;
 }
 
@@ -217,9 +231,11 @@ store_outcome cache::concatenate(item* old, item* fresh, bool append, uint64_t* 
     const item* second = append ? fresh : old;
     std::memcpy(joined->value(), first->value_view().data(), first->value_size);
     std::memcpy(joined->value() + first->value_size, second->value_view().data(), second->value_size);
-    if (old->linked) unlink(old);
+    if (old->linked)
+      unlink(old);
     link(joined);
-    if (new_cas) *new_cas = joined->cas;
+    if (new_cas)
+      *new_cas = joined->cas;
   }
   release(old);
   release(fresh);
@@ -231,7 +247,8 @@ store_outcome cache::concatenate(item* old, item* fresh, bool append, uint64_t* 
 static std::optional<uint64_t> parse_stored_number(std::string_view text) noexcept {
   constexpr std::string_view blanks = " \t\n\v\f\r";
   size_t begin = text.find_first_not_of(blanks);
-  if (begin == text.npos) return std::nullopt;
+  if (begin == text.npos)
+    return std::nullopt;
   text.remove_prefix(begin);
   return parse_number<uint64_t>(text.substr(0, text.find_first_of(blanks)));
 }
@@ -244,7 +261,8 @@ arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool i
     return arithmetic_outcome::not_found;
   }
   auto old = i->value_size <= arithmetic_value_max ? parse_stored_number(i->value_view()) : std::nullopt;
-  if (!old) return arithmetic_outcome::not_numeric;
+  if (!old)
+    return arithmetic_outcome::not_numeric;
   *value = increment ? *old + delta : (*old > delta ? *old - delta : 0);
   ++(increment ? _stats.incr_hits : _stats.decr_hits);
 
@@ -262,7 +280,8 @@ arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool i
   auto made = allocate(i->key(), i->hash, i->flags, i->exptime, size);
   if (auto* longer = std::get_if<item*>(&made)) {
     std::memcpy((*longer)->value(), digits, size);
-    if (i->linked) unlink(i);
+    if (i->linked)
+      unlink(i);
     link(*longer);
     release(i);
     return arithmetic_outcome::ok;
@@ -281,12 +300,14 @@ void cache::link(item* i) noexcept {
   lru_push_front(i);
   ++_item_count;
   ++_stats.total_items;
-  if (_item_count > _bucket_count) split_bucket();
+  if (_item_count > _bucket_count)
+    split_bucket();
 }
 
 void cache::unlink(item* i) noexcept {
   item** p = &_buckets[bucket_of(i->hash)];
-  while (*p != i) p = &(*p)->hash_next;
+  while (*p != i)
+    p = &(*p)->hash_next;
   *p = i->hash_next;
   lru_remove(i);
   i->linked = false;
@@ -297,13 +318,22 @@ void cache::unlink(item* i) noexcept {
 void cache::lru_push_front(item* i) noexcept {
   i->lru_prev = nullptr;
   i->lru_next = _newest;
-  if (_newest) _newest->lru_prev = i; else _oldest = i;
+  if (_newest)
+    _newest->lru_prev = i;
+  else
+    _oldest = i;
   _newest = i;
 }
 
 void cache::lru_remove(item* i) noexcept {
-  if (i->lru_prev) i->lru_prev->lru_next = i->lru_next; else _newest = i->lru_next;
-  if (i->lru_next) i->lru_next->lru_prev = i->lru_prev; else _oldest = i->lru_prev;
+  if (i->lru_prev)
+    i->lru_prev->lru_next = i->lru_next;
+  else
+    _newest = i->lru_next;
+  if (i->lru_next)
+    i->lru_next->lru_prev = i->lru_prev;
+  else
+    _oldest = i->lru_prev;
 }
 
 bool cache::evict_one() noexcept {
@@ -311,7 +341,8 @@ bool cache::evict_one() noexcept {
   for (uint64_t left = _item_count; _oldest; --left) {
     item* i = _oldest;
     bool dead = is_dead(i);
-    if (!dead && !_limits.evict) return false;
+    if (!dead && !_limits.evict)
+      return false;
     if (!dead && i->referenced && left > 0) {
       i->referenced = false;
       lru_remove(i);
@@ -322,7 +353,8 @@ bool cache::evict_one() noexcept {
       ++_stats.reclaimed;
     } else {
       ++_stats.evictions;
-      if (!i->fetched) ++_stats.evicted_unfetched;
+      if (!i->fetched)
+        ++_stats.evicted_unfetched;
     }
     unlink(i);
     return true;
@@ -332,7 +364,8 @@ bool cache::evict_one() noexcept {
 
 size_t cache::shrink(size_t bytes) noexcept {
   uint64_t before = _item_bytes;
-  while (before - _item_bytes < bytes && evict_one()) {}
+  while (before - _item_bytes < bytes && evict_one()) {
+  }
   return before - _item_bytes;
 }
 
@@ -341,12 +374,14 @@ void cache::split_bucket() noexcept {
   if (_bucket_count == _bucket_capacity) {
     size_t capacity = _bucket_capacity * 2;
     auto* grown = static_cast<item**>(std::realloc(_buckets, capacity * sizeof(item*)));
-    if (!grown) return;  // longer chains, nothing worse
+    if (!grown)
+      return;  // longer chains, nothing worse
     std::fill(grown + _bucket_capacity, grown + capacity, nullptr);
     _buckets = grown;
     _bucket_capacity = capacity;
   }
-  if (_bucket_count == (_level_mask + 1) * 2) _level_mask = _level_mask * 2 + 1;
+  if (_bucket_count == (_level_mask + 1) * 2)
+    _level_mask = _level_mask * 2 + 1;
   size_t from = _bucket_count - (_level_mask + 1);
   size_t to = _bucket_count++;
   item* i = _buckets[from];
@@ -372,7 +407,8 @@ void cache::flush(uint32_t when) noexcept {
 
 void cache::tick(int64_t wall_seconds) noexcept {
   int64_t now = wall_seconds - _wall_zero;
-  if (now > int64_t(_now)) _now = uint32_t(std::min<int64_t>(now, UINT32_MAX - 1));  // a clock set back does not revive anything
+  if (now > int64_t(_now))
+    _now = uint32_t(std::min<int64_t>(now, UINT32_MAX - 1));  // a clock set back does not revive anything
   if (_flush_at != 0 && _flush_at <= _now) {
     _flush_at = 0;
     _flushed_cas = _last_cas;
@@ -382,13 +418,15 @@ void cache::tick(int64_t wall_seconds) noexcept {
 
 void cache::crawl(size_t buckets) noexcept {
   for (; buckets > 0; --buckets) {
-    if (_crawl_position >= _bucket_count) _crawl_position = 0;
+    if (_crawl_position >= _bucket_count)
+      _crawl_position = 0;
     item* i = _buckets[_crawl_position++];
     while (i) {
       item* next = i->hash_next;
       if (is_dead(i)) {
         ++_stats.crawler_reclaimed;
-        if (!i->fetched) ++_stats.expired_unfetched;
+        if (!i->fetched)
+          ++_stats.expired_unfetched;
         unlink(i);
       }
       i = next;
@@ -397,9 +435,12 @@ void cache::crawl(size_t buckets) noexcept {
 }
 
 uint32_t cache::expiry_from_protocol(int64_t exptime) const noexcept {
-  if (exptime == 0) return 0;
-  if (exptime < 0) return 1;  // long past: _now starts at 2
-  if (exptime <= relative_expiry_max_s) return uint32_t(_now + exptime);
+  if (exptime == 0)
+    return 0;
+  if (exptime < 0)
+    return 1;  // long past: _now starts at 2
+  if (exptime <= relative_expiry_max_s)
+    return uint32_t(_now + exptime);
   int64_t when = exptime - _wall_zero;
   return when <= 1 ? 1 : uint32_t(std::min<int64_t>(when, UINT32_MAX - 1));
 }
@@ -409,13 +450,15 @@ bool cache::is_valid() const noexcept {
   for (size_t b = 0; b < _bucket_count; ++b) {
     for (item* i = _buckets[b]; i; i = i->hash_next) {
       ++chained;
-      if (!i->linked || i->refs == 0 || bucket_of(i->hash) != b) return false;
+      if (!i->linked || i->refs == 0 || bucket_of(i->hash) != b)
+        return false;
     }
   }
   for (const item* i = _newest; i; i = i->lru_next) {
     ++listed;
     bytes += i->charge;
-    if (i->lru_next ? i->lru_next->lru_prev != i : _oldest != i) return false;
+    if (i->lru_next ? i->lru_next->lru_prev != i : _oldest != i)
+      return false;
   }
   return chained == _item_count && listed == _item_count && bytes <= _item_bytes;
 }

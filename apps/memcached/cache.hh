@@ -1,9 +1,10 @@
-// One shard's part of the cache: hash table, eviction, expiry, budget. No I/O, no clock: seconds are handed in by tick().
+// One shard's part of the cache: hash table, eviction, expiry, budget. No I/O, no clock: seconds are handed in by
+// tick().
 //
 // Eviction is second chance: a get only sets a bit; the hand walks from the oldest item, gives a read one another round
-// and evicts the first that was not read. Expired items die when they are met (lazily) and by a crawler that visits every
-// bucket about once a minute (actively). The table grows by splitting a few buckets with every insertion, so that no
-// request pays for all.
+// and evicts the first that was not read. Expired items die when they are met (lazily) and by a crawler that visits
+// every bucket about once a minute (actively). The table grows by splitting a few buckets with every insertion, so that
+// no request pays for all.
 //
 // Owns: the items that are linked. Units: seconds since `epoch` (the cache's own, starts at 2 so that 0 means never),
 // bytes as the allocator counts them. Errors: allocation_failure. Context: shard-local.
@@ -21,9 +22,9 @@
 namespace solaster::memcached {
 
 struct cache_limits {
-  uint64_t bytes_max = 64 << 20;     // items and table, this shard
-  uint32_t item_bytes_max = 1 << 20; // header, key and value of one item (memcached's -I)
-  bool evict = true;                 // false: memcached's -M
+  uint64_t bytes_max = 64 << 20;      // items and table, this shard
+  uint32_t item_bytes_max = 1 << 20;  // header, key and value of one item (memcached's -I)
+  bool evict = true;                  // false: memcached's -M
 };
 
 enum class allocation_failure { too_large, no_memory };
@@ -35,7 +36,8 @@ struct cache_stats {
   uint64_t get_hits = 0, get_misses = 0, get_expired = 0, get_flushed = 0, cmd_set = 0, cmd_touch = 0, touch_hits = 0,
            touch_misses = 0, delete_hits = 0, delete_misses = 0, incr_hits = 0, incr_misses = 0, decr_hits = 0,
            decr_misses = 0, cas_hits = 0, cas_misses = 0, cas_badval = 0, evictions = 0, evicted_unfetched = 0,
-           reclaimed = 0, expired_unfetched = 0, crawler_reclaimed = 0, total_items = 0, cmd_flush = 0, out_of_memory = 0;
+           reclaimed = 0, expired_unfetched = 0, crawler_reclaimed = 0, total_items = 0, cmd_flush = 0,
+           out_of_memory = 0;
   cache_stats& operator+=(const cache_stats& o) noexcept;
 };
 
@@ -55,15 +57,19 @@ class cache {
   bool remove(std::string_view key, uint64_t hash) noexcept;
 
   // An unlinked item with room for the value, one reference, the caller's. The final \r\n is written.
-  std::variant<item*, allocation_failure> allocate(std::string_view key, uint64_t hash, uint32_t flags, uint32_t exptime,
-                                                   size_t value_size) noexcept;
+  std::variant<item*, allocation_failure> allocate(std::string_view key, uint64_t hash, uint32_t flags,
+                                                   uint32_t exptime, size_t value_size) noexcept;
   // Takes over the caller's reference of `fresh`, whatever comes of it. On stored, *cas is the new number.
   store_outcome store(item* fresh, store_mode mode, uint64_t cas, uint64_t* new_cas = nullptr) noexcept;
   // Adds (wraps at 2^64) or subtracts (stops at 0) in place; *value is the result.
-  arithmetic_outcome arithmetic(std::string_view key, uint64_t hash, bool increment, uint64_t delta, uint64_t* value) noexcept;
+  arithmetic_outcome arithmetic(std::string_view key, uint64_t hash, bool increment, uint64_t delta,
+                                uint64_t* value) noexcept;
 
   void hold(item* i) noexcept { ++i->refs; }
-  void release(item* i) noexcept { if (--i->refs == 0) destroy(i); }
+  void release(item* i) noexcept {
+    if (--i->refs == 0)
+      destroy(i);
+  }
 
   // Everything stored so far is gone; or is gone at `when` (> now()).
   void flush(uint32_t when) noexcept;
@@ -107,13 +113,13 @@ class cache {
   size_t _level_mask = 0;
   item* _newest = nullptr;
   item* _oldest = nullptr;
-  uint64_t _item_bytes = 0;   // sum of the charges of all items alive, linked or only held
-  uint64_t _item_count = 0;   // linked
+  uint64_t _item_bytes = 0;  // sum of the charges of all items alive, linked or only held
+  uint64_t _item_count = 0;  // linked
   uint64_t _last_cas = 0;
   uint64_t _flushed_cas = 0;  // items with cas up to this are gone
   uint32_t _now = 2;
-  uint32_t _flush_at = 0;     // 0: no delayed flush
-  int64_t _wall_zero;         // wall clock at cache second 0
+  uint32_t _flush_at = 0;  // 0: no delayed flush
+  int64_t _wall_zero;      // wall clock at cache second 0
   size_t _crawl_position = 0;
   cache_stats _stats;
 };

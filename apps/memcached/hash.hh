@@ -24,11 +24,13 @@ inline uint64_t fold(uint64_t x, uint64_t y) noexcept {
 
 inline uint64_t hash_key(std::string_view key, hash_seed seed) noexcept {
   using namespace detail;
-  constexpr uint64_t odd1 = 0x9e3779b97f4a7c15, odd2 = 0xd6e8feb86659fd93;  // 2^64 / phi; an odd constant with mixed bits
+  constexpr uint64_t odd1 = 0x9e3779b97f4a7c15,
+                     odd2 = 0xd6e8feb86659fd93;  // 2^64 / phi; an odd constant with mixed bits
   const char* p = key.data();
   size_t n = key.size();
   uint64_t h = seed.a ^ (n * odd1);
-  for (; n > 16; p += 16, n -= 16) h = fold(load8(p) ^ h ^ odd1, load8(p + 8) ^ seed.b);
+  for (; n > 16; p += 16, n -= 16)
+    h = fold(load8(p) ^ h ^ odd1, load8(p + 8) ^ seed.b);
   uint64_t x = 0, y = 0;
   if (n >= 8) {
     x = load8(p);

@@ -1,7 +1,8 @@
 // One stored object, laid out as it is sent.
 //
-// Behind the header lie, without a gap, `key`, ` flags bytes\r\n`, the value and `\r\n`: the answer to a get is "VALUE " and
-// one run of bytes. An item is counted: the cache holds one reference while it is linked, an answer on its way holds one.
+// Behind the header lie, without a gap, `key`, ` flags bytes\r\n`, the value and `\r\n`: the answer to a get is "VALUE
+// " and one run of bytes. An item is counted: the cache holds one reference while it is linked, an answer on its way
+// holds one.
 //
 // Owns: nothing outside its own allocation. Context: the shard whose cache made it.
 // Limits: key 250 bytes (memcached's KEY_MAX_LENGTH), value below 2 GiB.
@@ -23,18 +24,18 @@ struct item {
   item* lru_prev = nullptr;  // towards the most recent
   item* lru_next = nullptr;  // towards the next to be evicted
   uint64_t hash = 0;
-  uint64_t cas = 0;          // unique among this shard's items; grows with every change
-  uint32_t charge = 0;       // bytes that this item takes from the budget
+  uint64_t cas = 0;     // unique among this shard's items; grows with every change
+  uint32_t charge = 0;  // bytes that this item takes from the budget
   uint32_t refs = 1;
   uint32_t flags = 0;
-  uint32_t exptime = 0;      // in the cache's seconds; 0: never
-  uint32_t time = 0;         // last access, in the cache's seconds
-  uint32_t value_size = 0;   // without the final \r\n
+  uint32_t exptime = 0;     // in the cache's seconds; 0: never
+  uint32_t time = 0;        // last access, in the cache's seconds
+  uint32_t value_size = 0;  // without the final \r\n
   uint8_t key_size = 0;
-  uint8_t suffix_size = 0;   // " flags bytes\r\n"
+  uint8_t suffix_size = 0;  // " flags bytes\r\n"
   bool linked = false;
-  bool fetched = false;      // read since it was stored
-  bool referenced = false;   // read since the eviction hand last passed
+  bool fetched = false;     // read since it was stored
+  bool referenced = false;  // read since the eviction hand last passed
 
   char* text() noexcept { return reinterpret_cast<char*>(this + 1); }  // SAFETY: allocated behind the header
   const char* text() const noexcept { return reinterpret_cast<const char*>(this + 1); }

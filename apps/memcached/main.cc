@@ -35,7 +35,8 @@ future<int> serve(app_template& app) {
   auto started = co_await coroutine::as_future(servers.invoke_on_all([](memcached::server& s) { return s.start(); }));
   int status = 0;
   if (started.failed()) {
-    fmt::print(stderr, "memcached: cannot listen on {}:{}: {}\n", options.listen, options.port, describe(started.get_exception()));
+    fmt::print(stderr, "memcached: cannot listen on {}:{}: {}\n", options.listen, options.port,
+               describe(started.get_exception()));
     status = 71;  // EX_OSERR
   } else {
     fmt::print(stderr, "memcached: {} MB on {} shard{}, listening on {}:{}\n", options.memory_bytes >> 20, smp::count,
@@ -50,11 +51,14 @@ future<int> serve(app_template& app) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  app_template app({.name = "memcached", .description = "a cache for small objects, on Solaster", .version = std::string(memcached::version_text)});
+  app_template app({.name = "memcached",
+                    .description = "a cache for small objects, on Solaster",
+                    .version = std::string(memcached::version_text)});
   memcached::declare_options(app);
   auto arguments = memcached::translate_arguments(argc, argv);
   std::vector<char*> pointers;
-  for (auto& a : arguments) pointers.push_back(a.data());
+  for (auto& a : arguments)
+    pointers.push_back(a.data());
   pointers.push_back(nullptr);
   return app.run(int(arguments.size()), pointers.data(), [&] { return serve(app); });
 }

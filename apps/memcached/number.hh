@@ -15,12 +15,14 @@ template <class Integer>
 std::optional<Integer> parse_number(std::string_view text) noexcept {
   if (!text.empty() && text.front() == '+') {
     text.remove_prefix(1);
-    if (!text.empty() && text.front() == '-') return std::nullopt;
+    if (!text.empty() && text.front() == '-')
+      return std::nullopt;
   }
   Integer value{};
   const char* end = text.data() + text.size();
   auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || stop != end || text.empty()) return std::nullopt;
+  if (error != std::errc() || stop != end || text.empty())
+    return std::nullopt;
   return value;
 }
 

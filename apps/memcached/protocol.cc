@@ -23,29 +23,39 @@ constexpr std::string_view end_line = "END\r\n";
 std::string_view next_word(std::string_view& rest) noexcept {
   const char* p = rest.data();
   const char* end = p + rest.size();
-  while (p < end && *p == ' ') ++p;
+  while (p < end && *p == ' ')
+    ++p;
   const char* begin = p;
-  while (p < end && *p != ' ') ++p;  // words are short
+  while (p < end && *p != ' ')
+    ++p;  // words are short
   rest = {p, size_t(end - p)};
   return {begin, size_t(p - begin)};
 }
 
 std::string_view outcome_text(store_outcome outcome) noexcept {
   switch (outcome) {
-    case store_outcome::stored: return "STORED\r\n";
-    case store_outcome::not_stored: return "NOT_STORED\r\n";
-    case store_outcome::exists: return "EXISTS\r\n";
-    case store_outcome::not_found: return "NOT_FOUND\r\n";
-    case store_outcome::no_memory: return no_memory;
-    case store_outcome::too_large: return too_large;
+    case store_outcome::stored:
+      return "STORED\r\n";
+    case store_outcome::not_stored:
+      return "NOT_STORED\r\n";
+    case store_outcome::exists:
+      return "EXISTS\r\n";
+    case store_outcome::not_found:
+      return "NOT_FOUND\r\n";
+    case store_outcome::no_memory:
+      return no_memory;
+    case store_outcome::too_large:
+      return too_large;
   }
   __builtin_unreachable();
 }
 
 // The value that travelled from another shard, as an item of this one.
 std::variant<item*, allocation_failure> adopt(cache& c, const operation& op) {
-  auto made = c.allocate(op.value->key(), op.hash, op.value->flags, c.expiry_from_protocol(op.exptime), op.value->value_size);
-  if (item** i = std::get_if<item*>(&made)) std::memcpy((*i)->value(), op.value->value(), op.value->value_size);
+  auto made =
+      c.allocate(op.value->key(), op.hash, op.value->flags, c.expiry_from_protocol(op.exptime), op.value->value_size);
+  if (item** i = std::get_if<item*>(&made))
+    std::memcpy((*i)->value(), op.value->value(), op.value->value_size);
   return made;
 }
 
@@ -54,7 +64,8 @@ std::string_view execute_store(cache& c, const operation& op, bool value_is_fore
   if (value_is_foreign) {
     auto made = adopt(c, op);
     if (auto* failure = std::get_if<allocation_failure>(&made)) {
-      if (op.mode == store_mode::set) c.remove(op.key, op.hash);
+      if (op.mode == store_mode::set)
+        c.remove(op.key, op.hash);
       return *failure == allocation_failure::too_large ? too_large : no_memory;
     }
     fresh = std::get<item*>(made);
@@ -66,12 +77,16 @@ std::string_view execute_arithmetic(cache& c, const operation& op, reply& out) {
   uint64_t value = 0;
   switch (c.arithmetic(op.key, op.hash, op.increment, op.number, &value)) {
     case arithmetic_outcome::ok:
-      if (op.noreply) return {};
+      if (op.noreply)
+        return {};
       out.append_number(value);
       return "\r\n";
-    case arithmetic_outcome::not_found: return "NOT_FOUND\r\n";
-    case arithmetic_outcome::not_numeric: return not_numeric;
-    case arithmetic_outcome::no_memory: return no_memory;
+    case arithmetic_outcome::not_found:
+      return "NOT_FOUND\r\n";
+    case arithmetic_outcome::not_numeric:
+      return not_numeric;
+    case arithmetic_outcome::no_memory:
+      return no_memory;
   }
   __builtin_unreachable();
 }
@@ -105,13 +120,16 @@ void execute(cache& c, const operation& op, reply& out, bool value_is_foreign) {
       text = op.text;
       break;
   }
-  if (!op.noreply) out.append(text);
+  if (!op.noreply)
+    out.append(text);
 }
 
 void execute_round(cache& c, unsigned shard, std::span<operation> operations, reply& out, bool values_are_foreign) {
   for (auto& op : operations) {
-    if (op.shard != shard || op.done) continue;
-    if (out.text().size() >= batch_reply_max) return;
+    if (op.shard != shard || op.done)
+      continue;
+    if (out.text().size() >= batch_reply_max)
+      return;
     op.reply_begin = out.text().size();
     execute(c, op, out, values_are_foreign);
     op.reply_end = out.text().size();
@@ -120,10 +138,12 @@ void execute_round(cache& c, unsigned shard, std::span<operation> operations, re
 }
 
 session::~session() {
-  if (_pending_value) _cache.release(_pending_value);
+  if (_pending_value)
+    _cache.release(_pending_value);
   for (auto& op : _batch) {
     bool taken = op.done && op.shard == _where.shard;  // by the cache that it was stored in
-    if (op.value && !taken) _cache.release(op.value);
+    if (op.value && !taken)
+      _cache.release(op.value);
   }
 }
 
@@ -140,14 +160,17 @@ session::progress session::feed(std::string_view input, reply& out) {
       if (!newline) {
         size_t blanks = rest.size() > line_max ? rest.find_first_not_of(' ') : 0;
         if (rest.size() > line_max) {
-          bool is_get = blanks <= 100 && (rest.substr(blanks).starts_with("get ") || rest.substr(blanks).starts_with("gets "));
-          if (!is_get || rest.size() > get_line_max) return {input.size(), verdict::close};
+          bool is_get =
+              blanks <= 100 && (rest.substr(blanks).starts_with("get ") || rest.substr(blanks).starts_with("gets "));
+          if (!is_get || rest.size() > get_line_max)
+            return {input.size(), verdict::close};
         }
         break;
       }
       std::string_view line = rest.substr(0, size_t(newline - rest.data()));
       at += line.size() + 1;
-      if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+      if (!line.empty() && line.back() == '\r')
+        line.remove_suffix(1);
       if (line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0) {
         std::string_view key = line.substr(4);
         if (key.size() <= key_length_max && !has_blank(key)) [[likely]] {
@@ -159,10 +182,14 @@ session::progress session::feed(std::string_view input, reply& out) {
         command(line, out);
       }
     }
-    if (_closing) return {at, verdict::close};
-    if (_admin.what != admin_request::kind::none) return {at, verdict::admin};
-    if (_batch.size() >= batch_max) break;
-    if (out.size() >= reply_soft_max) [[unlikely]] return {at, _batch.empty() ? verdict::pause : verdict::batch};
+    if (_closing)
+      return {at, verdict::close};
+    if (_admin.what != admin_request::kind::none)
+      return {at, verdict::admin};
+    if (_batch.size() >= batch_max)
+      break;
+    if (out.size() >= reply_soft_max) [[unlikely]]
+      return {at, _batch.empty() ? verdict::pause : verdict::batch};
   }
   return {at, _batch.empty() ? verdict::more : verdict::batch};
 }
@@ -179,7 +206,8 @@ void session::run(operation op, reply& out) {
 }
 
 void session::say(std::string_view text, bool noreply, reply& out) {
-  if (noreply) return;
+  if (noreply)
+    return;
   if (_batch.empty()) {
     out.append(text);
   } else {
@@ -190,7 +218,8 @@ void session::say(std::string_view text, bool noreply, reply& out) {
 void session::simple_get(std::string_view key, reply& out) {
   uint64_t hash = hash_key(key, _where.seed);
   if (is_local(hash) && _batch.empty()) [[likely]] {
-    if (item* i = _cache.get(key, hash)) out.append_value(i, false);
+    if (item* i = _cache.get(key, hash))
+      out.append_value(i, false);
     out.append(end_line);
     return;
   }
@@ -201,36 +230,53 @@ void session::simple_get(std::string_view key, reply& out) {
 void session::command(std::string_view line, reply& out) {
   std::string_view rest = line;
   std::string_view name = next_word(rest);
-  if (name == "get" || name == "gets" || name == "bget") return retrieve(rest, name == "gets", std::nullopt, out);
-  if (name == "gat" || name == "gats") return get_and_touch(rest, name == "gats", out);
+  if (name == "get" || name == "gets" || name == "bget")
+    return retrieve(rest, name == "gets", std::nullopt, out);
+  if (name == "gat" || name == "gats")
+    return get_and_touch(rest, name == "gats", out);
 
   tokens t{name};
   size_t count = 1;
   while (count < tokens_max) {
     t[count] = next_word(rest);
-    if (t[count].empty()) break;
+    if (t[count].empty())
+      break;
     ++count;
   }
   auto wants = [&](size_t low, size_t high) { return count >= low && count <= high; };
-  if (name == "set" && wants(5, 6)) return update(t, count, store_mode::set, out);
-  if (name == "add" && wants(5, 6)) return update(t, count, store_mode::add, out);
-  if (name == "replace" && wants(5, 6)) return update(t, count, store_mode::replace, out);
-  if (name == "append" && wants(5, 6)) return update(t, count, store_mode::append, out);
-  if (name == "prepend" && wants(5, 6)) return update(t, count, store_mode::prepend, out);
-  if (name == "cas" && wants(6, 7)) return update(t, count, store_mode::cas, out);
-  if (name == "incr" && wants(3, 4)) return arithmetic(t, count, true, out);
-  if (name == "decr" && wants(3, 4)) return arithmetic(t, count, false, out);
-  if (name == "delete" && wants(2, 4)) return remove(t, count, out);
-  if (name == "touch" && wants(3, 4)) return touch(t, count, out);
-  if (name == "flush_all" && wants(1, 3)) return flush_all(t, count, out);
-  if (name == "verbosity") return verbosity(t, count, out);
-  if (name == "stats") return stats(t, count);
+  if (name == "set" && wants(5, 6))
+    return update(t, count, store_mode::set, out);
+  if (name == "add" && wants(5, 6))
+    return update(t, count, store_mode::add, out);
+  if (name == "replace" && wants(5, 6))
+    return update(t, count, store_mode::replace, out);
+  if (name == "append" && wants(5, 6))
+    return update(t, count, store_mode::append, out);
+  if (name == "prepend" && wants(5, 6))
+    return update(t, count, store_mode::prepend, out);
+  if (name == "cas" && wants(6, 7))
+    return update(t, count, store_mode::cas, out);
+  if (name == "incr" && wants(3, 4))
+    return arithmetic(t, count, true, out);
+  if (name == "decr" && wants(3, 4))
+    return arithmetic(t, count, false, out);
+  if (name == "delete" && wants(2, 4))
+    return remove(t, count, out);
+  if (name == "touch" && wants(3, 4))
+    return touch(t, count, out);
+  if (name == "flush_all" && wants(1, 3))
+    return flush_all(t, count, out);
+  if (name == "verbosity")
+    return verbosity(t, count, out);
+  if (name == "stats")
+    return stats(t, count);
   if (name == "version") {
     say("VERSION ", false, out);
     say(version_text, false, out);
     return say("\r\n", false, out);
   }
-  if (name == "shutdown") return say("ERROR: shutdown not enabled\r\n", false, out);
+  if (name == "shutdown")
+    return say("ERROR: shutdown not enabled\r\n", false, out);
   if (name == "quit" || (count >= 1 && t[count - 1].starts_with("HTTP/"))) {  // a browser is not answered
     _closing = true;
     return;
@@ -243,13 +289,19 @@ void session::retrieve(std::string_view keys, bool with_cas, std::optional<int64
   std::string_view rest = keys;
   size_t count = 0;
   for (auto key = next_word(rest); !key.empty(); key = next_word(rest), ++count) {
-    if (key.size() > key_length_max) return say(bad_format, false, out);
+    if (key.size() > key_length_max)
+      return say(bad_format, false, out);
   }
-  if (count == 0 && !touch) return say(error_line, false, out);
+  if (count == 0 && !touch)
+    return say(error_line, false, out);
   rest = keys;
   for (auto key = next_word(rest); !key.empty(); key = next_word(rest)) {
-    run({.what = touch ? operation::kind::get_and_touch : operation::kind::get, .with_cas = with_cas, .key = key,
-         .hash = hash_key(key, _where.seed), .exptime = touch.value_or(0)}, out);
+    run({.what = touch ? operation::kind::get_and_touch : operation::kind::get,
+         .with_cas = with_cas,
+         .key = key,
+         .hash = hash_key(key, _where.seed),
+         .exptime = touch.value_or(0)},
+        out);
   }
   say(end_line, false, out);
 }
@@ -257,9 +309,11 @@ void session::retrieve(std::string_view keys, bool with_cas, std::optional<int64
 void session::get_and_touch(std::string_view rest, bool with_cas, reply& out) {
   std::string_view time = next_word(rest);
   std::string_view keys = rest;
-  if (time.empty()) return say(error_line, false, out);
+  if (time.empty())
+    return say(error_line, false, out);
   auto exptime = parse_number<int64_t>(time);
-  if (!exptime) return say(bad_exptime, false, out);
+  if (!exptime)
+    return say(bad_exptime, false, out);
   retrieve(keys, with_cas, *exptime, out);
 }
 
@@ -286,8 +340,13 @@ void session::update(const tokens& t, size_t count, store_mode mode, reply& out)
   }
   _pending_value = std::get<item*>(made);
   _pending_filled = 0;
-  _pending = {.what = operation::kind::store, .mode = mode, .noreply = noreply, .key = _pending_value->key(), .hash = hash,
-              .exptime = *exptime, .number = *cas};
+  _pending = {.what = operation::kind::store,
+              .mode = mode,
+              .noreply = noreply,
+              .key = _pending_value->key(),
+              .hash = hash,
+              .exptime = *exptime,
+              .number = *cas};
 }
 
 // Bytes of `input` that belong to the value under way or to a refused one.
@@ -307,7 +366,8 @@ size_t session::take_value(std::string_view input, reply& out) {
   while (_pending_filled >= value_size && _pending_filled < value_size + 2 && taken < input.size()) {
     _pending_end[_pending_filled++ - value_size] = input[taken++];
   }
-  if (_pending_filled == value_size + 2) value_complete(out);
+  if (_pending_filled == value_size + 2)
+    value_complete(out);
   return taken;
 }
 
@@ -325,54 +385,75 @@ void session::remove(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 2 && t[count - 1] == "noreply";
   // A zero (the hold time of very old clients) may stand before noreply; anything else is refused.
   bool usage = count == 2 || (count == 3 && (t[2] == "0" || noreply)) || (count == 4 && t[2] == "0" && noreply);
-  if (!usage) return say(bad_delete, noreply, out);
-  if (t[1].size() > key_length_max) return say(bad_format, noreply, out);
+  if (!usage)
+    return say(bad_delete, noreply, out);
+  if (t[1].size() > key_length_max)
+    return say(bad_format, noreply, out);
   run({.what = operation::kind::remove, .noreply = noreply, .key = t[1], .hash = hash_key(t[1], _where.seed)}, out);
 }
 
 void session::arithmetic(const tokens& t, size_t count, bool increment, reply& out) {
   bool noreply = count > 3 && t[3] == "noreply";
-  if (t[1].size() > key_length_max) return say(bad_format, noreply, out);
+  if (t[1].size() > key_length_max)
+    return say(bad_format, noreply, out);
   auto delta = parse_number<uint64_t>(t[2]);
-  if (!delta) return say(bad_delta, noreply, out);
-  run({.what = operation::kind::arithmetic, .noreply = noreply, .increment = increment, .key = t[1],
-       .hash = hash_key(t[1], _where.seed), .number = *delta}, out);
+  if (!delta)
+    return say(bad_delta, noreply, out);
+  run({.what = operation::kind::arithmetic,
+       .noreply = noreply,
+       .increment = increment,
+       .key = t[1],
+       .hash = hash_key(t[1], _where.seed),
+       .number = *delta},
+      out);
 }
 
 void session::touch(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 3 && t[3] == "noreply";
-  if (t[1].size() > key_length_max) return say(bad_format, noreply, out);
+  if (t[1].size() > key_length_max)
+    return say(bad_format, noreply, out);
   auto exptime = parse_number<int64_t>(t[2]);
-  if (!exptime) return say(bad_exptime, noreply, out);
-  run({.what = operation::kind::touch, .noreply = noreply, .key = t[1], .hash = hash_key(t[1], _where.seed),
-       .exptime = *exptime}, out);
+  if (!exptime)
+    return say(bad_exptime, noreply, out);
+  run({.what = operation::kind::touch,
+       .noreply = noreply,
+       .key = t[1],
+       .hash = hash_key(t[1], _where.seed),
+       .exptime = *exptime},
+      out);
 }
 
 void session::flush_all(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 1 && t[count - 1] == "noreply";
   std::optional<int64_t> delay = 0;
-  if (count > (noreply ? 2u : 1u)) delay = parse_number<int64_t>(t[1]);
-  if (!delay) return say(bad_exptime, noreply, out);
+  if (count > (noreply ? 2u : 1u))
+    delay = parse_number<int64_t>(t[1]);
+  if (!delay)
+    return say(bad_exptime, noreply, out);
   _admin = {.what = admin_request::kind::flush_all, .noreply = noreply, .exptime = *delay};
 }
 
 void session::verbosity(const tokens& t, size_t count, reply& out) {
   bool noreply = count > 1 && t[count - 1] == "noreply";
-  if (count < 2 || count > 3) return say(error_line, false, out);
+  if (count < 2 || count > 3)
+    return say(error_line, false, out);
   auto level = parse_number<uint32_t>(t[1]);
-  if (!level) return say(bad_format, noreply, out);
+  if (!level)
+    return say(bad_format, noreply, out);
   _admin = {.what = admin_request::kind::verbosity, .noreply = noreply, .level = *level};
 }
 
 void session::stats(const tokens& t, size_t count) {
   std::string argument;
-  for (size_t i = 1; i < count; ++i) argument.append(i > 1 ? " " : "").append(t[i]);
+  for (size_t i = 1; i < count; ++i)
+    argument.append(i > 1 ? " " : "").append(t[i]);
   _admin = {.what = admin_request::kind::stats, .argument = std::move(argument)};
 }
 
 void session::take_answer(unsigned shard, std::string_view text) {
   for (auto& op : _batch) {
-    if (op.shard != shard || !op.done || op.answered) continue;
+    if (op.shard != shard || !op.done || op.answered)
+      continue;
     op.answer = text.substr(op.reply_begin, op.reply_end - op.reply_begin);
     op.answered = true;
   }
@@ -380,7 +461,8 @@ void session::take_answer(unsigned shard, std::string_view text) {
 
 bool session::holds_answer(unsigned shard) const noexcept {
   for (size_t i = _emitted; i < _batch.size(); ++i) {
-    if (_batch[i].shard == shard && _batch[i].answered) return true;
+    if (_batch[i].shard == shard && _batch[i].answered)
+      return true;
   }
   return false;
 }
@@ -390,10 +472,12 @@ bool session::emit_answers(reply& out) {
     operation& op = _batch[_emitted];
     out.append(op.answer);
     // A local store took the item; one of another shard copied it.
-    if (op.value && op.shard != _where.shard) _cache.release(op.value);
+    if (op.value && op.shard != _where.shard)
+      _cache.release(op.value);
     op.value = nullptr;
   }
-  if (_emitted < _batch.size()) return false;
+  if (_emitted < _batch.size())
+    return false;
   _emitted = 0;
   _batch.clear();
   return true;

@@ -1,12 +1,14 @@
 // memcached's classic text protocol as a state machine without I/O.
 //
 // A session is fed the bytes of one connection, carries commands out on the shard's own cache as they come, and appends
-// the answers. What it cannot do alone it hands to its host: commands on keys of other shards gather in a batch (in order,
-// together with everything behind them), and commands that concern all shards (flush_all, stats, verbosity) stop the feed.
+// the answers. What it cannot do alone it hands to its host: commands on keys of other shards gather in a batch (in
+// order, together with everything behind them), and commands that concern all shards (flush_all, stats, verbosity) stop
+// the feed.
 //
 // Spec: memcached's doc/protocol.txt, "classic" commands; where it is silent, what memcached 1.6.18 answers.
 // Owns: an item whose value is still arriving. Context: shard-local, no suspension.
-// Limits: line_max, batch_max, tokens_max; a line longer than line_max that is no get ends the connection, as in memcached.
+// Limits: line_max, batch_max, tokens_max; a line longer than line_max that is no get ends the connection, as in
+// memcached.
 #pragma once
 
 #include <array>
@@ -27,7 +29,7 @@ inline constexpr size_t line_max = 2048;
 inline constexpr size_t get_line_max = 64 << 10;
 inline constexpr size_t batch_max = 256;
 inline constexpr size_t batch_reply_max = 256 << 10;  // of one shard in one round
-inline constexpr size_t tokens_max = 8;  // no command but get takes more
+inline constexpr size_t tokens_max = 8;               // no command but get takes more
 
 struct topology {
   unsigned shard = 0;
@@ -43,12 +45,12 @@ struct operation {
   bool with_cas = false;
   bool increment = false;
   unsigned shard = 0;
-  std::string_view key{};     // in the input that was fed, or in `value`
+  std::string_view key{};  // in the input that was fed, or in `value`
   uint64_t hash = 0;
-  int64_t exptime = 0;        // as in the protocol
-  uint64_t number = 0;        // cas or delta
-  item* value = nullptr;      // store: an item of the session's own cache, one reference
-  std::string_view text{};    // literal: a string constant
+  int64_t exptime = 0;      // as in the protocol
+  uint64_t number = 0;      // cas or delta
+  item* value = nullptr;    // store: an item of the session's own cache, one reference
+  std::string_view text{};  // literal: a string constant
   // What the shard answered: a range of its reply; then, at home, the text itself.
   bool done = false;
   bool answered = false;
@@ -56,7 +58,8 @@ struct operation {
   std::string_view answer{};
 };
 
-// Carries `op` out on `c` (the cache of op.shard). `value_is_foreign`: op.value belongs to another shard's cache: copied, not taken.
+// Carries `op` out on `c` (the cache of op.shard). `value_is_foreign`: op.value belongs to another shard's cache:
+// copied, not taken.
 void execute(cache& c, const operation& op, reply& out, bool value_is_foreign);
 // Carries out, in order, those of `operations` that are `shard`'s and not done, until the answer has grown to
 // batch_reply_max: the rest is for another round.
@@ -74,11 +77,11 @@ struct admin_request {
 class session {
  public:
   enum class verdict {
-    more,     // everything whole was consumed
-    pause,    // the answer has grown: send it, feed the rest
-    batch,    // run batch(), then feed the rest
-    admin,    // run admin(), append its answer, feed the rest
-    close,    // send what there is and close
+    more,   // everything whole was consumed
+    pause,  // the answer has grown: send it, feed the rest
+    batch,  // run batch(), then feed the rest
+    admin,  // run admin(), append its answer, feed the rest
+    close,  // send what there is and close
   };
   struct progress {
     size_t consumed;
@@ -119,7 +122,9 @@ class session {
   void value_complete(reply& out);
   void run(operation op, reply& out);
   void say(std::string_view text, bool noreply, reply& out);
-  unsigned shard_of(uint64_t hash) const noexcept { return _where.shards == 1 ? 0 : shard_of_hash(hash, _where.shards); }
+  unsigned shard_of(uint64_t hash) const noexcept {
+    return _where.shards == 1 ? 0 : shard_of_hash(hash, _where.shards);
+  }
   bool is_local(uint64_t hash) const noexcept { return _where.shards == 1 || shard_of(hash) == _where.shard; }
 
   cache& _cache;

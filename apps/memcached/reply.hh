@@ -22,20 +22,25 @@ inline constexpr size_t reference_min = 8 << 10;
 class reply {
  public:
   struct reference {
-    size_t at;        // position in text() where the item's bytes go
+    size_t at;  // position in text() where the item's bytes go
     item* what;
-    size_t skip;      // bytes of item::text() already in text()
+    size_t skip;  // bytes of item::text() already in text()
   };
 
   explicit reply(cache* owner = nullptr) : _owner(owner) {}
   reply(reply&& o) noexcept
-      : _owner(o._owner), _begin(std::move(o._begin)), _size(std::exchange(o._size, 0)), _capacity(std::exchange(o._capacity, 0)),
-        _referenced(std::exchange(o._referenced, 0)), _references(std::move(o._references)) {}
+      : _owner(o._owner),
+        _begin(std::move(o._begin)),
+        _size(std::exchange(o._size, 0)),
+        _capacity(std::exchange(o._capacity, 0)),
+        _referenced(std::exchange(o._referenced, 0)),
+        _references(std::move(o._references)) {}
   reply& operator=(reply&&) = delete;
   ~reply() { clear(); }
 
   void append(std::string_view text) {
-    if (text.empty()) return;
+    if (text.empty())
+      return;
     std::memcpy(reserve(text.size()), text.data(), text.size());
     _size += text.size();
   }
@@ -69,12 +74,16 @@ class reply {
 
   std::string_view text() const noexcept { return {_begin.get(), _size}; }
   // Gives the caller the references; it releases the items.
-  std::vector<reference> take_references() noexcept { _referenced = 0; return std::exchange(_references, {}); }
+  std::vector<reference> take_references() noexcept {
+    _referenced = 0;
+    return std::exchange(_references, {});
+  }
   bool has_references() const noexcept { return !_references.empty(); }
   size_t size() const noexcept { return _size + _referenced; }
   bool empty() const noexcept { return size() == 0; }
   void clear() noexcept {
-    for (auto& r : _references) _owner->release(r.what);
+    for (auto& r : _references)
+      _owner->release(r.what);
     _references.clear();
     _referenced = 0;
     _size = 0;
@@ -86,14 +95,16 @@ class reply {
 
  private:
   char* reserve(size_t n) {
-    if (_capacity - _size < n) [[unlikely]] grow(n);
+    if (_capacity - _size < n) [[unlikely]]
+      grow(n);
     return _begin.get() + _size;
   }
   void commit(char* end) noexcept { _size = size_t(end - _begin.get()); }
   void grow(size_t n) {
     size_t capacity = std::max({_capacity * 2, _size + n, size_t(1024)});
     auto larger = std::make_unique_for_overwrite<char[]>(capacity);
-    if (_size) std::memcpy(larger.get(), _begin.get(), _size);
+    if (_size)
+      std::memcpy(larger.get(), _begin.get(), _size);
     _begin = std::move(larger);
     _capacity = capacity;
   }

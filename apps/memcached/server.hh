@@ -1,7 +1,7 @@
 // The memcached server of one shard: its listener, its connections, its part of the cache.
 //
-// A key belongs to the shard that its hash names. A connection belongs to the shard that accepted it; commands on keys of
-// other shards travel there in batches, a message for each shard and batch, and the answers come back in order.
+// A key belongs to the shard that its hash names. A connection belongs to the shard that accepted it; commands on keys
+// of other shards travel there in batches, a message for each shard and batch, and the answers come back in order.
 //
 // Owns: cache, connections. Context: shard-local (sharded<server>). Errors: start() fails when the port cannot be had.
 #pragma once

@@ -16,14 +16,18 @@ namespace {
 class stat_lines {
  public:
   template <class Value>
-  void add(std::string_view name, const Value& value) { fmt::format_to(std::back_inserter(_text), "STAT {} {}\r\n", name, value); }
+  void add(std::string_view name, const Value& value) {
+    fmt::format_to(std::back_inserter(_text), "STAT {} {}\r\n", name, value);
+  }
   std::string end() { return std::move(_text) + "END\r\n"; }
 
  private:
   std::string _text;
 };
 
-std::string seconds_text(timeval t) { return fmt::format("{}.{:06}", t.tv_sec, t.tv_usec); }
+std::string seconds_text(timeval t) {
+  return fmt::format("{}.{:06}", t.tv_sec, t.tv_usec);
+}
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // What the stats command prints: figures of all shards, added up, in memcached's names.
 //
-// Figures that memcached has and this server has no such thing for (slabs, LRU segments, libevent) are left out rather than
-// invented. Units: bytes, seconds.
+// Figures that memcached has and this server has no such thing for (slabs, LRU segments, libevent) are left out rather
+// than invented. Units: bytes, seconds.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace solaster::memcached {
 struct server_options {
   uint16_t port = 11211;
   std::string listen = "0.0.0.0";
-  uint64_t memory_bytes = 64 << 20;   // all shards together
-  uint32_t connections_max = 1024;    // all shards together
+  uint64_t memory_bytes = 64 << 20;  // all shards together
+  uint32_t connections_max = 1024;   // all shards together
   uint32_t item_bytes_max = 1 << 20;
   unsigned verbosity = 0;
   bool evict = true;

@@ -61,7 +61,8 @@ class reactor_backend {
 
   // Hands over what was queued for the host and takes in what it has finished; never blocks. True if anything came.
   virtual bool poll() = 0;
-  // Takes in what has finished, as far as that shows without a system call. Called in poll()'s place when wait() follows.
+  // Takes in what has finished, as far as that shows without a system call. Called in poll()'s place when wait()
+  // follows.
   virtual bool take_ready() { return false; }
   // poll() is cheap enough for each turn (no system call when nothing happens). Otherwise the reactor calls it when the
   // tasks have run out or a task quota has passed.

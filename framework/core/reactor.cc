@@ -53,7 +53,8 @@ namespace {
 logger reactor_log("reactor");
 // A back end whose poll() is a system call is asked at least this often, and whenever there is nothing else to do.
 constexpr int64_t backend_poll_interval_ns = 50'000;
-// Signals are looked at once in so many turns, those that only the direct interface knows of more seldom, both after a sleep.
+// Signals are looked at once in so many turns, those that only the direct interface knows of more seldom, both after a
+// sleep.
 constexpr uint64_t signal_check_turns = 16;
 constexpr uint64_t thorough_signal_check_turns = 1024;
 // Tasks that run after the loop has stopped.

@@ -13,8 +13,8 @@ void claim_signal(int signo);
 // Bits of the signals that have come since the last call (bit n - 1 is signal n). `thorough` false looks only where it
 // costs a load: the caller asks thoroughly now and then, and after a sleep.
 uint64_t take_signals(bool thorough) noexcept;
-// Whether a signal came that was not taken: the last look before a sleep. Those that the direct interface collects set the
-// shard's wake token instead.
+// Whether a signal came that was not taken: the last look before a sleep. Those that the direct interface collects set
+// the shard's wake token instead.
 bool signals_came() noexcept;
 // Back to the default action, so that a second Ctrl-C ends a program whose stop hangs.
 void restore_default(int signo) noexcept;

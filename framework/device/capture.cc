@@ -29,7 +29,9 @@ capture_queue::capture_queue(net::queue& inner, const std::string& path)
   _bytes.reserve(65536 + 64);
 }
 
-capture_queue::~capture_queue() { std::fclose(_file); }
+capture_queue::~capture_queue() {
+  std::fclose(_file);
+}
 
 void capture_queue::write(std::span<const std::byte> bytes) noexcept {
   (void)std::fwrite(bytes.data(), 1, bytes.size(), _file);

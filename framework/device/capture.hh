@@ -1,9 +1,11 @@
-// A queue with a capture file beside it (--pcap FILE): every frame that the driver receives or sends is also written down.
+// A queue with a capture file beside it (--pcap FILE): every frame that the driver receives or sends is also written
+// down.
 //
-// A queue of its own around the real one, so that a run without a capture pays nothing. Sent frames are as the stack hands
-// them to the device: checksums that the device completes are not there yet, and large segments are still whole.
+// A queue of its own around the real one, so that a run without a capture pays nothing. Sent frames are as the stack
+// hands them to the device: checksums that the device completes are not there yet, and large segments are still whole.
 //
-// Owns: the file. Borrows: the queue. Context: the queue's shard. Limits: write errors end the capture, not the traffic.
+// Owns: the file. Borrows: the queue. Context: the queue's shard. Limits: write errors end the capture, not the
+// traffic.
 #pragma once
 
 #include <cstdio>

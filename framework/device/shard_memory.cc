@@ -18,73 +18,73 @@ std::array<std::span<const memory::dma_piece>, memory::max_shards> all_pieces;
 constexpr unsigned dma_tries = 8;
 
 void* allocate_aligned(size_t bytes, size_t align) noexcept {
-    if (align <= alignof(std::max_align_t)) {
-        return std::malloc(bytes);
-    }
-    return std::aligned_alloc(align, (bytes + align - 1) & ~(align - 1));
+  if (align <= alignof(std::max_align_t)) {
+    return std::malloc(bytes);
+  }
+  return std::aligned_alloc(align, (bytes + align - 1) & ~(align - 1));
 }
 
-} // namespace
+}  // namespace
 
 shard_memory::shard_memory() noexcept {
-    all_pieces[this_shard_id()] = solaster::memory::dma_pieces();
+  all_pieces[this_shard_id()] = solaster::memory::dma_pieces();
 }
 
 void* shard_memory::allocate(size_t bytes, size_t align) noexcept {
-    return allocate_aligned(bytes, align);
+  return allocate_aligned(bytes, align);
 }
 
 void shard_memory::deallocate(void* p, size_t, size_t) noexcept {
-    std::free(p);
+  std::free(p);
 }
 
 net::dma_region shard_memory::allocate_dma(size_t bytes, size_t align) noexcept {
-    void* refused[dma_tries];
-    unsigned n = 0;
-    net::dma_region out;
-    while (n < dma_tries) {
-        void* p = allocate_aligned(bytes, align);
-        if (!p) {
-            break;
-        }
-        if (net::dma_addr bus = translate(p, bytes); bus.reachable()) {
-            out = {static_cast<std::byte*>(p), bytes, bus};
-            break;
-        }
-        refused[n++] = p;
+  void* refused[dma_tries];
+  unsigned n = 0;
+  net::dma_region out;
+  while (n < dma_tries) {
+    void* p = allocate_aligned(bytes, align);
+    if (!p) {
+      break;
     }
-    while (n > 0) {
-        std::free(refused[--n]);
+    if (net::dma_addr bus = translate(p, bytes); bus.reachable()) {
+      out = {static_cast<std::byte*>(p), bytes, bus};
+      break;
     }
-    return out;
+    refused[n++] = p;
+  }
+  while (n > 0) {
+    std::free(refused[--n]);
+  }
+  return out;
 }
 
 void shard_memory::deallocate_dma(net::dma_region region) noexcept {
-    std::free(region.base);
+  std::free(region.base);
 }
 
 net::dma_addr shard_memory::translate(const void* p, size_t length) noexcept {
-    auto at = reinterpret_cast<uint64_t>(p);
-    if (at >= _last_begin && at + length <= _last_end) [[likely]] {
-        return {at + _last_offset};
+  auto at = reinterpret_cast<uint64_t>(p);
+  if (at >= _last_begin && at + length <= _last_end) [[likely]] {
+    return {at + _last_offset};
+  }
+  if (!is_guest()) {
+    // No device reads memory by address here: the pointer stands for itself.
+    _last_end = UINT64_MAX;
+    return {at};
+  }
+  for (const auto& pieces : all_pieces) {
+    for (const auto& piece : pieces) {
+      auto begin = reinterpret_cast<uint64_t>(piece.base);
+      if (at >= begin && at + length <= begin + piece.length) {
+        _last_begin = begin;
+        _last_end = begin + piece.length;
+        _last_offset = piece.bus_offset;
+        return {at + piece.bus_offset};
+      }
     }
-    if (!is_guest()) {
-        // No device reads memory by address here: the pointer stands for itself.
-        _last_end = UINT64_MAX;
-        return {at};
-    }
-    for (const auto& pieces : all_pieces) {
-        for (const auto& piece : pieces) {
-            auto begin = reinterpret_cast<uint64_t>(piece.base);
-            if (at >= begin && at + length <= begin + piece.length) {
-                _last_begin = begin;
-                _last_end = begin + piece.length;
-                _last_offset = piece.bus_offset;
-                return {at + piece.bus_offset};
-            }
-        }
-    }
-    return net::dma_unreachable;
+  }
+  return net::dma_unreachable;
 }
 
-} // namespace solaster
+}  // namespace solaster

@@ -39,30 +39,37 @@ T read(const u8* p) {
 
 // A table's bytes, header included; empty when it does not lie where it can.
 std::span<const u8> table_at(u64 address) {
-  if (address == 0 || address > mapped_end - sizeof(table_header)) return {};
+  if (address == 0 || address > mapped_end - sizeof(table_header))
+    return {};
   const u8* p = mm::phys_to_virt<const u8>(address);
   u32 length = read<u32>(p + 4);
-  if (length < sizeof(table_header) || length > table_length_max || address + length > mapped_end) return {};
+  if (length < sizeof(table_header) || length > table_length_max || address + length > mapped_end)
+    return {};
   return {p, length};
 }
 
-bool is(std::span<const u8> t, const char* signature) { return t.size() >= 36 && memcmp(t.data(), signature, 4) == 0; }
+bool is(std::span<const u8> t, const char* signature) {
+  return t.size() >= 36 && memcmp(t.data(), signature, 4) == 0;
+}
 
 u64 scan_for_rsdp(u64 from, u64 to) {
   for (u64 a = from; a + sizeof(rsdp_structure) <= to; a += 16) {
-    if (memcmp(mm::phys_to_virt(a), "RSD PTR ", 8) == 0) return a;
+    if (memcmp(mm::phys_to_virt(a), "RSD PTR ", 8) == 0)
+      return a;
   }
   return 0;
 }
 
 // Interrupt controller structures: type, length, body (5.2.12.2 on).
 void parse_madt(std::span<const u8> t) {
-  if (t.size() < 44) return;
+  if (t.size() < 44)
+    return;
   info.local_apic_address = read<u32>(t.data() + 36);
   for (usize at = 44; at + 2 <= t.size();) {
     const u8* e = t.data() + at;
     const u8 type = e[0], length = e[1];
-    if (length < 2 || at + length > t.size()) return;
+    if (length < 2 || at + length > t.size())
+      return;
     if (type == 0 && length >= 8 && (read<u32>(e + 4) & 1) && info.cpu_count < 64) {
       info.apic_ids[info.cpu_count++] = e[3];
     } else if (type == 9 && length >= 16 && (read<u32>(e + 8) & 1) && info.cpu_count < 64) {  // x2APIC
@@ -78,16 +85,20 @@ void parse_madt(std::span<const u8> t) {
 }
 
 void parse_fadt(std::span<const u8> t) {
-  if (t.size() >= 68) info.pm1a_control = static_cast<u16>(read<u32>(t.data() + 64));
-  if (t.size() >= 116) info.is_hardware_reduced = read<u32>(t.data() + 112) >> 20 & 1;
+  if (t.size() >= 68)
+    info.pm1a_control = static_cast<u16>(read<u32>(t.data() + 64));
+  if (t.size() >= 116)
+    info.is_hardware_reduced = read<u32>(t.data() + 112) >> 20 & 1;
   // SLEEP_CONTROL_REG, a generic address: space id, width, offset, size, address.
-  if (t.size() >= 256 && info.is_hardware_reduced && t[244] == 0) info.sleep_control = read<u64>(t.data() + 248);
+  if (t.size() >= 256 && info.is_hardware_reduced && t[244] == 0)
+    info.sleep_control = read<u64>(t.data() + 248);
 }
 
 void parse_mcfg(std::span<const u8> t) {
   for (usize at = 44; at + 16 <= t.size(); at += 16) {
     const u8* e = t.data() + at;
-    if (read<u16>(e + 8) != 0) continue;
+    if (read<u16>(e + 8) != 0)
+      continue;
     info.ecam_base = read<u64>(e);
     info.ecam_first_bus = e[10];
     info.ecam_last_bus = e[11];
@@ -96,9 +107,12 @@ void parse_mcfg(std::span<const u8> t) {
 
 void parse_table(u64 address) {
   std::span<const u8> t = table_at(address);
-  if (is(t, "APIC")) parse_madt(t);
-  if (is(t, "FACP")) parse_fadt(t);
-  if (is(t, "MCFG")) parse_mcfg(t);
+  if (is(t, "APIC"))
+    parse_madt(t);
+  if (is(t, "FACP"))
+    parse_fadt(t);
+  if (is(t, "MCFG"))
+    parse_mcfg(t);
 }
 
 void assume_defaults() {
@@ -106,16 +120,20 @@ void assume_defaults() {
     info.cpu_count = 1;
     info.apic_ids[0] = 0;
   }
-  if (info.io_apic_count == 0) info.io_apics[info.io_apic_count++] = {0xfec00000, 0};
+  if (info.io_apic_count == 0)
+    info.io_apics[info.io_apic_count++] = {0xfec00000, 0};
 }
 
 }  // namespace
 
-const acpi_information& acpi() { return info; }
+const acpi_information& acpi() {
+  return info;
+}
 
 void acpi_initialise(u64 rsdp_from_loader) {
   u64 at = rsdp_from_loader;
-  if (!at || at > mapped_end - sizeof(rsdp_structure)) at = scan_for_rsdp(0xe0000, 0x100000);
+  if (!at || at > mapped_end - sizeof(rsdp_structure))
+    at = scan_for_rsdp(0xe0000, 0x100000);
   if (at) {
     rsdp_structure r;
     memcpy(&r, mm::phys_to_virt(at), sizeof r);

@@ -33,8 +33,8 @@ struct acpi_information {
   interrupt_override overrides[24] = {};
   u64 ecam_base = 0;  // segment 0; 0: no PCI by ECAM
   u8 ecam_first_bus = 0, ecam_last_bus = 0;
-  u64 sleep_control = 0;   // hardware-reduced: MMIO address of the sleep control register, 0: none
-  u16 pm1a_control = 0;    // else: port
+  u64 sleep_control = 0;  // hardware-reduced: MMIO address of the sleep control register, 0: none
+  u16 pm1a_control = 0;   // else: port
 };
 const acpi_information& acpi();
 

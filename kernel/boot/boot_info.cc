@@ -46,7 +46,8 @@ usize word_end(std::string_view s, usize i) {
 }
 
 usize skip_spaces(std::string_view s, usize i) {
-  while (i < s.size() && s[i] == ' ') i++;
+  while (i < s.size() && s[i] == ' ')
+    i++;
   return i;
 }
 
@@ -54,7 +55,8 @@ usize skip_spaces(std::string_view s, usize i) {
 usize find_separator(std::string_view s) {
   for (usize i = skip_spaces(s, 0); i < s.size();) {
     const usize end = word_end(s, i);
-    if (s.substr(i, end - i) == "--") return i;
+    if (s.substr(i, end - i) == "--")
+      return i;
     i = skip_spaces(s, end);
   }
   return s.size();
@@ -65,13 +67,16 @@ usize find_separator(std::string_view s) {
 bool read_start_info(u64 physical) {
   start_info s;
   memcpy(&s, mm::phys_to_virt(physical), sizeof s);
-  if (s.magic != magic || s.version < 1) return false;
+  if (s.magic != magic || s.version < 1)
+    return false;
   for (u32 i = 0; i < s.memory_map_entries && loader.range_count < memory_ranges_max; i++) {
     map_entry e;
     memcpy(&e, mm::phys_to_virt(s.memory_map + i * sizeof e), sizeof e);
-    if (e.size == 0 || e.address + e.size < e.address) continue;
+    if (e.size == 0 || e.address + e.size < e.address)
+      continue;
     loader.ranges[loader.range_count++] = {e.address, e.address + e.size, e.type};
-    if (e.type == static_cast<u32>(memory_type::ram)) info.memory_bytes += e.size;
+    if (e.type == static_cast<u32>(memory_type::ram))
+      info.memory_bytes += e.size;
   }
   if (s.module_count > 0) {
     module_entry m;
@@ -89,24 +94,33 @@ bool read_start_info(u64 physical) {
       n++;
     }
   }
-  // microvm with acpi=off writes its devices behind everything, the program's arguments too: they are options all the same.
+  // microvm with acpi=off writes its devices behind everything, the program's arguments too: they are options all the
+  // same.
   constexpr std::string_view device_option = "virtio_mmio.device=";
   for (;;) {
     const std::string_view all{command_line, n};
     const usize last = all.rfind(' ');
-    if (last == std::string_view::npos || all.substr(last + 1, device_option.size()) != device_option) break;
+    if (last == std::string_view::npos || all.substr(last + 1, device_option.size()) != device_option)
+      break;
     n = last;
   }
   device_line = std::string_view(command_line + n);
   info.command_line = {command_line, n};
   const usize at = find_separator(info.command_line);
-  if (at < n) info.program_line = info.command_line.substr(skip_spaces(info.command_line, at + 2));
+  if (at < n)
+    info.program_line = info.command_line.substr(skip_spaces(info.command_line, at + 2));
   return true;
 }
 
-const loader_information& loader_info() { return loader; }
-const boot_information& boot_info() { return info; }
-void set_machine(const char* name) { info.machine = name; }
+const loader_information& loader_info() {
+  return loader;
+}
+const boot_information& boot_info() {
+  return info;
+}
+void set_machine(const char* name) {
+  info.machine = name;
+}
 
 std::string_view find_option(std::string_view name, usize index) {
   for (std::string_view s : {info.command_line.substr(0, find_separator(info.command_line)), device_line}) {
@@ -114,7 +128,8 @@ std::string_view find_option(std::string_view name, usize index) {
       const usize end = word_end(s, i);
       std::string_view word = s.substr(i, end - i);
       if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=') {
-        if (index-- == 0) return word.substr(name.size() + 1);
+        if (index-- == 0)
+          return word.substr(name.size() + 1);
       }
       i = skip_spaces(s, end);
     }
@@ -124,10 +139,12 @@ std::string_view find_option(std::string_view name, usize index) {
 
 u64 option_number(std::string_view name, u64 otherwise) {
   std::string_view v = find_option(name);
-  if (v.empty()) return otherwise;
+  if (v.empty())
+    return otherwise;
   u64 n = 0;
   for (char c : v) {
-    if (c < '0' || c > '9' || n > (~u64{0} - 9) / 10) return otherwise;
+    if (c < '0' || c > '9' || n > (~u64{0} - 9) / 10)
+      return otherwise;
     n = n * 10 + static_cast<u64>(c - '0');
   }
   return n;

@@ -19,7 +19,8 @@ struct boot_information {
 };
 const boot_information& boot_info();
 
-// Value of the kernel option `name=value` before "--". find_option("env", 1) gives the second env=. No value: empty data().
+// Value of the kernel option `name=value` before "--". find_option("env", 1) gives the second env=. No value: empty
+// data().
 std::string_view find_option(std::string_view name, usize index = 0);
 u64 option_number(std::string_view name, u64 otherwise);
 

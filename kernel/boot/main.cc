@@ -31,7 +31,8 @@ namespace {
 constexpr u64 loglevel_default = 4;
 
 void run_constructors() {
-  for (const constructor* c = init_array_start; c != init_array_end; c++) (*c)();
+  for (const constructor* c = init_array_start; c != init_array_end; c++)
+    (*c)();
 }
 
 // The first thread: what needs interrupts on, then the program.
@@ -39,7 +40,8 @@ void first_thread(void*) {
   console::start_input();
   clock_start_refining();
   watch_other_cpus();
-  if (run_selftest(find_option("selftest"))) return;
+  if (run_selftest(find_option("selftest")))
+    return;
   task::start_program();
 }
 
@@ -50,7 +52,8 @@ extern "C" [[noreturn]] void kernel_start(u32 start_info) {
   console::initialise();
   interrupts_initialise_tables(false);
   load_interrupt_table();
-  if (!read_start_info(start_info)) refuse("not started by PVH, or by a loader older than its version 1");
+  if (!read_start_info(start_info))
+    refuse("not started by PVH, or by a loader older than its version 1");
   log::set_level(static_cast<int>(option_number("loglevel", loglevel_default)));
   acpi_initialise(loader_info().rsdp);
   set_machine(acpi().is_hardware_reduced ? "microvm" : (acpi().ecam_base ? "q35" : "unknown"));
@@ -72,7 +75,8 @@ extern "C" [[noreturn]] void kernel_start(u32 start_info) {
   log::info("{} CPUs, {} KiB of memory, machine {}", sched::cpu_count(), mm::total_bytes() >> 10, boot_info().machine);
 
   auto first = sched::create_kernel_thread("init", first_thread, nullptr);
-  if (!first) panic("out of memory for the first thread");
+  if (!first)
+    panic("out of memory for the first thread");
   sched::start(*first);
   sched::idle_loop();
 }

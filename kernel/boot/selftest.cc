@@ -20,8 +20,12 @@ void say(std::string_view fmt, const Args&... args) {
   console::write(format_to(line, sizeof line, fmt, args...));
 }
 
-void test_hello() { say("hello from the kernel\n"); }
-void test_panic() { panic("asked for by selftest=panic"); }
+void test_hello() {
+  say("hello from the kernel\n");
+}
+void test_panic() {
+  panic("asked for by selftest=panic");
+}
 void test_null() {
   volatile int* p = nullptr;
   asm volatile("" : "+r"(p));
@@ -32,8 +36,12 @@ void test_null() {
   pad[0] = static_cast<char>(n);
   return n == 0 ? 0 : recurse(n - 1) + pad[0];
 }
-void test_overflow() { say("{}\n", recurse(1000000)); }
-void test_write_text() { *reinterpret_cast<volatile char*>(&test_hello) = 0; }
+void test_overflow() {
+  say("{}\n", recurse(1000000));
+}
+void test_write_text() {
+  *reinterpret_cast<volatile char*>(&test_hello) = 0;
+}
 
 void test_memory() {
   const u64 before = mm::free_bytes();
@@ -45,9 +53,11 @@ void test_memory() {
       seed = seed * 6364136223846793005ull + 1442695040888963407ull;
       const usize n = 1 + (seed >> 33) % 3000;
       p[i] = kmalloc(n);
-      if (p[i]) memset(p[i], i, n);
+      if (p[i])
+        memset(p[i], i, n);
     }
-    for (int i = 0; i < count; i++) kfree(p[(i * 7) % count]), p[(i * 7) % count] = nullptr;
+    for (int i = 0; i < count; i++)
+      kfree(p[(i * 7) % count]), p[(i * 7) % count] = nullptr;
   }
   say("heap: {} KiB kept\n", (before - mm::free_bytes()) >> 10);
 
@@ -79,9 +89,11 @@ void worker(void* argument) {
   for (int i = 0; i < 2000; i++) {
     mutex_guard g(shared_lock);
     guarded_count++;
-    if (i % 64 == 0) sched::yield();
+    if (i % 64 == 0)
+      sched::yield();
   }
-  for (int i = 0; i < 5; i++) sched::sleep_until(now_ns() + 1'000'000 * (n % 3 + 1));
+  for (int i = 0; i < 5; i++)
+    sched::sleep_until(now_ns() + 1'000'000 * (n % 3 + 1));
   sum += n;
   running--;
   (void)futex::wake(futex_word, 1);
@@ -99,7 +111,8 @@ void test_threads() {
     KCHECK(t);
     sched::start(*t);
   }
-  while (running.load()) (void)futex::wait(futex_word, 0, futex::match_any, now_ns() + 50'000'000);
+  while (running.load())
+    (void)futex::wait(futex_word, 0, futex::match_any, now_ns() + 50'000'000);
   say("threads: sum {} count {} in {} us, {} switches, {} of {} CPUs\n", sum.load(), guarded_count,
       (now_ns() - start) / 1000, sched::context_switch_count(), sched::online_count(), sched::cpu_count());
   KCHECK(guarded_count == count * 2000);
@@ -109,27 +122,29 @@ void test_clock() {
   const u64 a = now_ns();
   sched::sleep_until(a + 100'000'000);
   const u64 b = now_ns();
-  say("clock: slept {} us, tsc {} kHz, wall {} s from {}\n", (b - a) / 1000, tsc_hz() / 1000, realtime_ns() / 1'000'000'000,
-      wall_clock_name());
+  say("clock: slept {} us, tsc {} kHz, wall {} s from {}\n", (b - a) / 1000, tsc_hz() / 1000,
+      realtime_ns() / 1'000'000'000, wall_clock_name());
 }
 
 struct test {
   std::string_view name;
   void (*run)();
 };
-constexpr test tests[] = {{"hello", test_hello},     {"panic", test_panic},    {"null", test_null},
-                          {"overflow", test_overflow}, {"wx", test_write_text},  {"memory", test_memory},
-                          {"threads", test_threads}, {"clock", test_clock}};
+constexpr test tests[] = {{"hello", test_hello},       {"panic", test_panic},   {"null", test_null},
+                          {"overflow", test_overflow}, {"wx", test_write_text}, {"memory", test_memory},
+                          {"threads", test_threads},   {"clock", test_clock}};
 
 }  // namespace
 
 bool run_selftest(std::string_view name) {
   for (const test& t : tests) {
-    if (t.name != name) continue;
+    if (t.name != name)
+      continue;
     t.run();
     power_off(0);
   }
-  if (!name.empty()) refuse("no such selftest: {}", name);
+  if (!name.empty())
+    refuse("no such selftest: {}", name);
   return false;
 }
 

@@ -1,8 +1,9 @@
 // The way into the kernel by a plain call. Private to direct/.
 //
-// A direct call runs at depth 1: no signal is delivered and the thread is not preempted; on the way out, what came meanwhile is
-// done through a software interrupt, as if the program had been interrupted there. It stays on the caller's stack while it
-// is short; what may sleep or needs room switches to the thread's kernel stack, which is empty then.
+// A direct call runs at depth 1: no signal is delivered and the thread is not preempted; on the way out, what came
+// meanwhile is done through a software interrupt, as if the program had been interrupted there. It stays on the
+// caller's stack while it is short; what may sleep or needs room switches to the thread's kernel stack, which is empty
+// then.
 #pragma once
 
 #include "kernel/arch/x86_64/per_cpu.hh"
@@ -13,10 +14,13 @@ namespace solaster::kernel::direct {
 
 class call_scope {
  public:
-  call_scope() : _thread(current()) { _thread->depth.store(_thread->depth.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+  call_scope() : _thread(current()) {
+    _thread->depth.store(_thread->depth.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
   ~call_scope() {
     _thread->depth.store(_thread->depth.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
-    if (need_resched() || _thread->work_pending.load(std::memory_order_relaxed)) asm volatile("int $0xf0" ::: "memory");
+    if (need_resched() || _thread->work_pending.load(std::memory_order_relaxed))
+      asm volatile("int $0xf0" ::: "memory");
   }
   call_scope(const call_scope&) = delete;
 

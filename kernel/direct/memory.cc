@@ -16,17 +16,22 @@ constexpr int efault = -14, einval = -22;
 int shard_memory(u64 bytes, void** base, solaster_memory_piece* pieces, u32* count) {
   return on_kernel_stack([=]() -> int {
     u32 capacity = 0;
-    if (!mm::get(capacity, count)) return efault;
-    if (bytes == 0 || capacity == 0) return einval;
-    if (capacity > SOLASTER_MEMORY_PIECES_MAX) capacity = SOLASTER_MEMORY_PIECES_MAX;
+    if (!mm::get(capacity, count))
+      return efault;
+    if (bytes == 0 || capacity == 0)
+      return einval;
+    if (capacity > SOLASTER_MEMORY_PIECES_MAX)
+      capacity = SOLASTER_MEMORY_PIECES_MAX;
     mm::memory_block blocks[SOLASTER_MEMORY_PIECES_MAX];
     result<mm::mapped_blocks> r = mm::map_shard_memory(bytes, blocks, capacity);
-    if (!r) return -static_cast<int>(r.error());
+    if (!r)
+      return -static_cast<int>(r.error());
     uptr at = r->base;
     for (u32 i = 0; i < r->count; i++) {
       // Devices see physical addresses.
       const solaster_memory_piece piece{reinterpret_cast<void*>(at), blocks[i].length, blocks[i].physical - at};
-      if (!mm::put(&pieces[i], piece)) return efault;
+      if (!mm::put(&pieces[i], piece))
+        return efault;
       at += blocks[i].length;
     }
     void* start = reinterpret_cast<void*>(r->base);

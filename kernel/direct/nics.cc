@@ -33,9 +33,9 @@ struct nic {
   pci::msix_table msix;
   virtio_mmio_device mmio{};
   solaster_nic description{};
-  u8 vectors[SOLASTER_NIC_VECTORS_MAX] = {};   // the CPU's vector bound to each; 0: none
+  u8 vectors[SOLASTER_NIC_VECTORS_MAX] = {};  // the CPU's vector bound to each; 0: none
   u32 shards[SOLASTER_NIC_VECTORS_MAX] = {};
-  u64 mmio_shards = 0;                         // bit per shard
+  u64 mmio_shards = 0;  // bit per shard
 };
 
 mutex lock;
@@ -44,14 +44,16 @@ u32 nic_total = 0;
 bool searched = false;
 
 void on_pci(const pci::device& d, void*) {
-  if (d.vendor != virtio_vendor || (d.id != modern_net && d.id != transitional_net) || nic_total == nics_max) return;
+  if (d.vendor != virtio_vendor || (d.id != modern_net && d.id != transitional_net) || nic_total == nics_max)
+    return;
   nic& n = nics[nic_total++];
   n.is_pci = true;
   n.pci = d;
 }
 
 void on_mmio(const virtio_mmio_device& d, void*) {
-  if (d.device_id != net_device_id || nic_total == nics_max) return;
+  if (d.device_id != net_device_id || nic_total == nics_max)
+    return;
   if (d.version != modern_version) {
     log::warn("a legacy virtio-mmio NIC is left alone: start QEMU with -global virtio-mmio.force-legacy=false");
     return;
@@ -62,7 +64,8 @@ void on_mmio(const virtio_mmio_device& d, void*) {
 }
 
 void search() {
-  if (searched) return;
+  if (searched)
+    return;
   searched = true;
   pci::for_each(on_pci, nullptr);
   for_each_virtio_mmio(on_mmio, nullptr);
@@ -74,17 +77,24 @@ int describe_pci(nic& n) {
   o = {};
   o.transport = SOLASTER_NIC_VIRTIO_PCI;
   const pci::device& d = n.pci;
-  for (u32 c = pci::find_capability(d, pci::capability_vendor); c; c = pci::find_capability(d, pci::capability_vendor, c)) {
+  for (u32 c = pci::find_capability(d, pci::capability_vendor); c;
+       c = pci::find_capability(d, pci::capability_vendor, c)) {
     const u8 kind = d.read8(c + cap_kind);
-    if (kind < kind_common || kind > kind_device) continue;
+    if (kind < kind_common || kind > kind_device)
+      continue;
     const u64 offset = d.read32(c + cap_offset), length = d.read32(c + cap_length);
     result<u64> base = pci::bar_address(d, d.read8(c + cap_bar));
-    if (!base || length == 0 || length > structure_length_max) continue;
+    if (!base || length == 0 || length > structure_length_max)
+      continue;
     volatile void* at = mm::map_device(*base + offset, length);
-    if (!at) return -12;
-    if (kind == kind_common && !o.common && length >= common_length_min) o.common = at;
-    if (kind == kind_isr && !o.isr) o.isr = at;
-    if (kind == kind_device && !o.device_config) o.device_config = at, o.device_config_length = length;
+    if (!at)
+      return -12;
+    if (kind == kind_common && !o.common && length >= common_length_min)
+      o.common = at;
+    if (kind == kind_isr && !o.isr)
+      o.isr = at;
+    if (kind == kind_device && !o.device_config)
+      o.device_config = at, o.device_config_length = length;
     if (kind == kind_notify && !o.notify) {
       o.notify = at;
       o.notify_length = length;
@@ -96,7 +106,8 @@ int describe_pci(nic& n) {
     return enodev;
   }
   // SeaBIOS leaves bus mastering off: DMA works all the same, MSI does not.
-  d.write16(pci::command, d.read16(pci::command) | pci::command_memory | pci::command_bus_master | pci::command_no_intx);
+  d.write16(pci::command,
+            d.read16(pci::command) | pci::command_memory | pci::command_bus_master | pci::command_no_intx);
   result<pci::msix_table> t = pci::enable_msix(d);
   if (t) {
     n.msix = *t;
@@ -107,17 +118,21 @@ int describe_pci(nic& n) {
   return 0;
 }
 
-void on_msix(void* argument) { (void)wake_shard(static_cast<u32>(reinterpret_cast<uptr>(argument))); }
+void on_msix(void* argument) {
+  (void)wake_shard(static_cast<u32>(reinterpret_cast<uptr>(argument)));
+}
 
 int bind_pci(nic& n, u32 vector, u32 shard) {
-  if (vector >= n.description.vectors) return einval;
+  if (vector >= n.description.vectors)
+    return einval;
   if (n.vectors[vector]) {
     pci::mask_msix_entry(n.msix, vector);
     free_vector(n.vectors[vector]);
     n.vectors[vector] = 0;
   }
   result<u8> v = allocate_vector(on_msix, reinterpret_cast<void*>(static_cast<uptr>(shard)));
-  if (!v) return enospc;
+  if (!v)
+    return enospc;
   n.vectors[vector] = *v;
   n.shards[vector] = shard;
   const msi_message m = msi_for(cpu_of_shard(shard), *v);
@@ -130,7 +145,8 @@ void on_mmio_interrupt(void* argument) {
   auto* n = static_cast<nic*>(argument);
   volatile u32* r = n->mmio.registers;
   const u32 status = r[virtio_mmio::interrupt_status];
-  if (!status) return;
+  if (!status)
+    return;
   r[virtio_mmio::interrupt_ack] = status;
   for (u64 left = __atomic_load_n(&n->mmio_shards, __ATOMIC_RELAXED); left; left &= left - 1) {
     (void)wake_shard(static_cast<u32>(__builtin_ctzll(left)));
@@ -138,11 +154,14 @@ void on_mmio_interrupt(void* argument) {
 }
 
 int bind_mmio(nic& n, u32 vector, u32 shard) {
-  if (vector != 0) return einval;
+  if (vector != 0)
+    return einval;
   __atomic_fetch_or(&n.mmio_shards, u64{1} << shard, __ATOMIC_RELAXED);
-  if (n.vectors[0]) return 0;
+  if (n.vectors[0])
+    return 0;
   result<u8> v = allocate_vector(on_mmio_interrupt, &n);
-  if (!v) return enospc;
+  if (!v)
+    return enospc;
   n.vectors[0] = *v;
   if (!route_gsi(n.mmio.gsi, *v, cpu_of_shard(shard), true, false)) {
     free_vector(*v);
@@ -187,12 +206,15 @@ int nic_claim(u32 index, solaster_nic* out) {
     {
       mutex_guard g(lock);
       search();
-      if (index >= nic_total) return enodev;
+      if (index >= nic_total)
+        return enodev;
       nic& n = nics[index];
-      if (n.claimed) return ebusy;
+      if (n.claimed)
+        return ebusy;
       if (!n.is_described) {
         const int r = n.is_pci ? describe_pci(n) : describe_mmio(n);
-        if (r) return r;
+        if (r)
+          return r;
         n.is_described = true;
       }
       n.claimed = true;
@@ -205,7 +227,8 @@ int nic_claim(u32 index, solaster_nic* out) {
 int nic_bind_vector(u32 index, u32 vector, u32 shard) {
   return on_kernel_stack([=]() -> int {
     mutex_guard g(lock);
-    if (index >= nic_total || shard >= SOLASTER_SHARDS_MAX || !nics[index].claimed) return einval;
+    if (index >= nic_total || shard >= SOLASTER_SHARDS_MAX || !nics[index].claimed)
+      return einval;
     nic& n = nics[index];
     return n.is_pci ? bind_pci(n, vector, shard) : bind_mmio(n, vector, shard);
   });
@@ -214,13 +237,17 @@ int nic_bind_vector(u32 index, u32 vector, u32 shard) {
 int nic_release(u32 index) {
   return on_kernel_stack([=]() -> int {
     mutex_guard g(lock);
-    if (index >= nic_total || !nics[index].claimed) return einval;
+    if (index >= nic_total || !nics[index].claimed)
+      return einval;
     nic& n = nics[index];
     reset_device(n);
-    if (!n.is_pci) mask_gsi(n.mmio.gsi);
+    if (!n.is_pci)
+      mask_gsi(n.mmio.gsi);
     for (u32 i = 0; i < SOLASTER_NIC_VECTORS_MAX; i++) {
-      if (!n.vectors[i]) continue;
-      if (n.is_pci) pci::mask_msix_entry(n.msix, i);
+      if (!n.vectors[i])
+        continue;
+      if (n.is_pci)
+        pci::mask_msix_entry(n.msix, i);
       free_vector(n.vectors[i]);
       n.vectors[i] = 0;
     }

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int einval = -22, ebusy = -16, esrch = -3, eperm = -1, eintr = -4;
 
-// `token` is the wake that wait() takes; `thread` is set once. The waker sets the token, then unparks; the waiter parks only
-// after it found no token, and park() itself remembers an unpark that came in between.
+// `token` is the wake that wait() takes; `thread` is set once. The waker sets the token, then unparks; the waiter parks
+// only after it found no token, and park() itself remembers an unpark that came in between.
 struct alignas(64) shard {
   std::atomic<thread*> who{nullptr};
   std::atomic<u32> token{0};
@@ -27,7 +27,8 @@ std::atomic<u32> signal_shard{0};
 shard* shard_of_current() {
   thread* me = current();
   for (shard& s : shards) {
-    if (s.who.load(std::memory_order_relaxed) == me) return &s;
+    if (s.who.load(std::memory_order_relaxed) == me)
+      return &s;
   }
   return nullptr;
 }
@@ -35,37 +36,45 @@ shard* shard_of_current() {
 }  // namespace
 
 bool wake_shard(u32 number) {
-  if (number >= SOLASTER_SHARDS_MAX) return false;
+  if (number >= SOLASTER_SHARDS_MAX)
+    return false;
   shard& s = shards[number];
   thread* who = s.who.load(std::memory_order_acquire);
-  if (!who) return false;
+  if (!who)
+    return false;
   // A token that is set already has its unpark done or on the way.
-  if (s.token.exchange(1) == 0) sched::unpark(who);
+  if (s.token.exchange(1) == 0)
+    sched::unpark(who);
   return true;
 }
 
 unsigned cpu_of_shard(u32 number) {
-  if (number >= SOLASTER_SHARDS_MAX) return 0;
+  if (number >= SOLASTER_SHARDS_MAX)
+    return 0;
   thread* who = shards[number].who.load(std::memory_order_acquire);
   return who && who->affinity ? static_cast<unsigned>(__builtin_ctzll(who->affinity)) : 0;
 }
 
 bool take_signal(int number) {
-  if (number < 1 || number > 64) return false;
+  if (number < 1 || number > 64)
+    return false;
   const u64 bit = SOLASTER_SIGNAL_BIT(number);
-  if (!(claimed_signals.load(std::memory_order_acquire) & bit)) return false;
+  if (!(claimed_signals.load(std::memory_order_acquire) & bit))
+    return false;
   pending_signals.fetch_or(bit);
   (void)wake_shard(signal_shard.load(std::memory_order_relaxed));
   return true;
 }
 
 int shard_bind(u32 number, u32 cpu) {
-  if (number >= SOLASTER_SHARDS_MAX || cpu >= sched::cpu_count()) return einval;
+  if (number >= SOLASTER_SHARDS_MAX || cpu >= sched::cpu_count())
+    return einval;
   return on_kernel_stack([=]() -> int {
     thread* me = current();
     thread* nobody = nullptr;
     if (!shards[number].who.compare_exchange_strong(nobody, me)) {
-      if (nobody != me) return ebusy;
+      if (nobody != me)
+        return ebusy;
     } else {
       sched::hold(me);  // a wake may come after the thread has ended
     }
@@ -75,9 +84,12 @@ int shard_bind(u32 number, u32 cpu) {
 
 int wait(u64 deadline) {
   shard* s = shard_of_current();
-  if (!s) return eperm;
-  if (s->token.exchange(0)) return SOLASTER_WAIT_WOKEN;
-  if (deadline != never && now_ns() >= deadline) return SOLASTER_WAIT_TIMED_OUT;
+  if (!s)
+    return eperm;
+  if (s->token.exchange(0))
+    return SOLASTER_WAIT_WOKEN;
+  if (deadline != never && now_ns() >= deadline)
+    return SOLASTER_WAIT_TIMED_OUT;
   return on_kernel_stack([=]() -> int {
     thread* me = current();
     me->light_switch = true;  // an ordinary C call: vector registers are the caller's to lose
@@ -107,12 +119,15 @@ int wake(u32 number) {
 }
 
 int signals_claim(u64 mask, u32 number) {
-  if (number >= SOLASTER_SHARDS_MAX) return einval;
+  if (number >= SOLASTER_SHARDS_MAX)
+    return einval;
   signal_shard.store(number);
   claimed_signals.store(mask);
   return 0;
 }
 
-u64 signals_take() { return pending_signals.exchange(0); }
+u64 signals_take() {
+  return pending_signals.exchange(0);
+}
 
 }  // namespace solaster::kernel::direct

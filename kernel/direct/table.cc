@@ -14,7 +14,9 @@ namespace {
 
 constexpr int einval = -22, efault = -14;
 
-const solaster_clock* clock() { return clock_parameters(); }
+const solaster_clock* clock() {
+  return clock_parameters();
+}
 
 int entropy(void* buffer, size_t length) {
   return on_kernel_stack([=]() -> int {
@@ -23,7 +25,8 @@ int entropy(void* buffer, size_t length) {
     for (usize left = length; left;) {
       const usize n = left < sizeof piece ? left : sizeof piece;
       random_bytes(piece, n);
-      if (!mm::copy_out(at, piece, n)) return efault;
+      if (!mm::copy_out(at, piece, n))
+        return efault;
       at += n;
       left -= n;
     }
@@ -37,7 +40,8 @@ int log_text(const char* text, size_t length) {
     char piece[2048];
     for (usize at = 0; at < length;) {
       const usize n = length - at < sizeof piece ? length - at : sizeof piece;
-      if (!mm::copy_in(piece, text + at, n)) return efault;
+      if (!mm::copy_in(piece, text + at, n))
+        return efault;
       console::write({piece, n});
       at += n;
     }
@@ -45,19 +49,24 @@ int log_text(const char* text, size_t length) {
   });
 }
 
-void end(int status) { kernel::power_off(status & 0xff); }
+void end(int status) {
+  kernel::power_off(status & 0xff);
+}
 
 int cpu_stats(u32 cpu, solaster_cpu_stats* out) {
-  if (cpu >= sched::cpu_count()) return einval;
+  if (cpu >= sched::cpu_count())
+    return einval;
   return on_kernel_stack([=]() -> int {
     const cpu_statistics& s = statistics_of(cpu);
-    const solaster_cpu_stats copy{s.interrupts,      s.timer_interrupts, s.ipis,        s.context_switches,
+    const solaster_cpu_stats copy{s.interrupts,        s.timer_interrupts, s.ipis,        s.context_switches,
                                   sched::idle_ns(cpu), s.tlb_flushes,      s.page_faults, s.system_calls};
     return mm::copy_out(out, &copy, sizeof copy) ? 0 : efault;
   });
 }
 
-int cpu_count() { return static_cast<int>(sched::cpu_count()); }
+int cpu_count() {
+  return static_cast<int>(sched::cpu_count());
+}
 
 const solaster_direct the_table{.version = SOLASTER_DIRECT_VERSION,
                                 .size = sizeof(solaster_direct),
@@ -82,6 +91,8 @@ const solaster_direct the_table{.version = SOLASTER_DIRECT_VERSION,
 
 }  // namespace
 
-const solaster_direct* table() { return &the_table; }
+const solaster_direct* table() {
+  return &the_table;
+}
 
 }  // namespace solaster::kernel::direct

@@ -1,8 +1,8 @@
 // The vDSO: a small ELF image, put together in memory, whose functions are jumps into the kernel.
 //
-// Program and kernel share one address space and one privilege level, so what Linux must copy into the image can simply be
-// called. The functions run on the caller's stack at depth 0: they take no lock and may be preempted.
-// Spec: gABI chapter 5 (dynamic section, hash table), LSB symbol versions; vdso(7) for the names; solaster/direct.h.
+// Program and kernel share one address space and one privilege level, so what Linux must copy into the image can simply
+// be called. The functions run on the caller's stack at depth 0: they take no lock and may be preempted. Spec: gABI
+// chapter 5 (dynamic section, hash table), LSB symbol versions; vdso(7) for the names; solaster/direct.h.
 
 #include <cstring>
 
@@ -32,36 +32,48 @@ extern "C" int vdso_clock_gettime(int id, abi::timespec* out) {
   switch (id) {
     case abi::clock_realtime:
     case abi::clock_realtime_coarse:
-    case abi::clock_tai: ns = realtime_ns(); break;
+    case abi::clock_tai:
+      ns = realtime_ns();
+      break;
     case abi::clock_monotonic:
     case abi::clock_monotonic_raw:
     case abi::clock_monotonic_coarse:
-    case abi::clock_boottime: ns = i64(now_ns()); break;
-    default: return system_call(clock_gettime_number, id, out);
+    case abi::clock_boottime:
+      ns = i64(now_ns());
+      break;
+    default:
+      return system_call(clock_gettime_number, id, out);
   }
   out->sec = ns / second;
   out->nsec = ns % second;
   return 0;
 }
 
-extern "C" int vdso_clock_getres(int id, abi::timespec* out) { return system_call(clock_getres_number, id, out); }
+extern "C" int vdso_clock_getres(int id, abi::timespec* out) {
+  return system_call(clock_getres_number, id, out);
+}
 
 extern "C" int vdso_gettimeofday(abi::timeval* out, void* zone) {
   i64 ns = realtime_ns();
-  if (out) *out = {ns / second, ns % second / 1000};
-  if (zone) std::memset(zone, 0, 8);
+  if (out)
+    *out = {ns / second, ns % second / 1000};
+  if (zone)
+    std::memset(zone, 0, 8);
   return 0;
 }
 
 extern "C" i64 vdso_time(i64* out) {
   i64 now = realtime_ns() / second;
-  if (out) *out = now;
+  if (out)
+    *out = now;
   return now;
 }
 
 extern "C" int vdso_getcpu(u32* cpu, u32* node, void*) {
-  if (cpu) *cpu = sched::this_cpu();
-  if (node) *node = 0;
+  if (cpu)
+    *cpu = sched::this_cpu();
+  if (node)
+    *node = 0;
   return 0;
 }
 
@@ -145,8 +157,14 @@ void fill_header(image& i) {
   i.header.phnum = 2;
   i.header.shentsize = sizeof(abi::elf_shdr);
   i.phdrs[0] = {abi::elf_pt_load, abi::elf_pf_r | abi::elf_pf_x, 0, 0, 0, sizeof(image), sizeof(image), page_size};
-  i.phdrs[1] = {abi::elf_pt_dynamic, abi::elf_pf_r, offsetof(image, dynamic), offsetof(image, dynamic), 0,
-                sizeof i.dynamic, sizeof i.dynamic, 8};
+  i.phdrs[1] = {abi::elf_pt_dynamic,
+                abi::elf_pf_r,
+                offsetof(image, dynamic),
+                offsetof(image, dynamic),
+                0,
+                sizeof i.dynamic,
+                sizeof i.dynamic,
+                8};
 }
 
 void fill_symbols(image& i, string_pool& names) {
@@ -163,7 +181,8 @@ void fill_symbols(image& i, string_pool& names) {
     s.size = e.function ? sizeof i.code[0] : sizeof(void*);
     i.hash[3 + n + 1] = n + 2 < symbols_count ? u32(n + 2) : 0;
     i.versions[n + 1] = e.version;
-    if (!e.function) continue;
+    if (!e.function)
+      continue;
     // movabs $function, %rax; jmp *%rax
     i.code[n][0] = 0x48;
     i.code[n][1] = 0xb8;
@@ -177,7 +196,12 @@ void fill_versions(image& i, string_pool& names) {
   constexpr const char* version_names[] = {"linux-vdso.so.1", "LINUX_2.6", "SOLASTER_1"};
   for (u16 n = 0; n < 3; n++) {
     auto& d = i.definitions[n];
-    d.definition = {1, u16(n == 0 ? 1 : 0), u16(n + 1), 1, elf_hash(version_names[n]), sizeof(abi::elf_verdef),
+    d.definition = {1,
+                    u16(n == 0 ? 1 : 0),
+                    u16(n + 1),
+                    1,
+                    elf_hash(version_names[n]),
+                    sizeof(abi::elf_verdef),
                     n < 2 ? u32(sizeof d) : 0};
     d.name = {names.add(version_names[n]), 0};
   }

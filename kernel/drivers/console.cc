@@ -10,7 +10,14 @@ namespace solaster::kernel::console {
 namespace {
 
 constexpr u16 port = 0x3f8;
-enum reg : u16 { data = 0, interrupt_enable = 1, fifo_control = 2, line_control = 3, modem_control = 4, line_status = 5 };
+enum reg : u16 {
+  data = 0,
+  interrupt_enable = 1,
+  fifo_control = 2,
+  line_control = 3,
+  modem_control = 4,
+  line_status = 5
+};
 constexpr u8 status_data_ready = 0x01, status_transmit_empty = 0x20;
 constexpr u8 enable_receive = 0x01;
 constexpr unsigned fifo_depth = 16;
@@ -22,7 +29,8 @@ void (*hook)(u8) = nullptr;
 
 void wait_for_room() {
   for (unsigned i = 0; i < spin_max; i++) {
-    if (in8(port + line_status) & status_transmit_empty) return;
+    if (in8(port + line_status) & status_transmit_empty)
+      return;
     cpu_relax();
   }
 }
@@ -30,7 +38,8 @@ void wait_for_room() {
 void on_interrupt(void*) {
   for (unsigned i = 0; i < burst_max && (in8(port + line_status) & status_data_ready); i++) {
     u8 byte = in8(port + data);
-    if (hook) hook(byte);
+    if (hook)
+      hook(byte);
   }
 }
 
@@ -45,7 +54,8 @@ void initialise() {
 
 void write_unlocked(std::string_view bytes) {
   for (usize i = 0; i < bytes.size(); i++) {
-    if (i % fifo_depth == 0) wait_for_room();
+    if (i % fifo_depth == 0)
+      wait_for_room();
     out8(port + data, static_cast<u8>(bytes[i]));
   }
 }
@@ -64,7 +74,9 @@ void write(std::string_view bytes) {
   }
 }
 
-void set_input_hook(void (*h)(u8)) { hook = h; }
+void set_input_hook(void (*h)(u8)) {
+  hook = h;
+}
 
 void start_input() {
   route_isa_interrupt(4, on_interrupt, nullptr);

@@ -20,7 +20,9 @@ struct generator {
 };
 guarded<generator, rank::entropy> shared;
 
-u32 rotate(u32 v, int n) { return v << n | v >> (32 - n); }
+u32 rotate(u32 v, int n) {
+  return v << n | v >> (32 - n);
+}
 void quarter(u32& a, u32& b, u32& c, u32& d) {
   a += b, d = rotate(d ^ a, 16);
   c += d, b = rotate(b ^ c, 12);
@@ -30,9 +32,11 @@ void quarter(u32& a, u32& b, u32& c, u32& d) {
 
 void chacha_block(const u32* key, u64 counter, u32* out) {
   u32 s[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
-  for (usize i = 0; i < key_words; i++) s[4 + i] = key[i];
+  for (usize i = 0; i < key_words; i++)
+    s[4 + i] = key[i];
   s[12] = static_cast<u32>(counter), s[13] = static_cast<u32>(counter >> 32), s[14] = s[15] = 0;
-  for (int i = 0; i < 16; i++) out[i] = s[i];
+  for (int i = 0; i < 16; i++)
+    out[i] = s[i];
   for (int round = 0; round < 10; round++) {
     quarter(out[0], out[4], out[8], out[12]);
     quarter(out[1], out[5], out[9], out[13]);
@@ -43,7 +47,8 @@ void chacha_block(const u32* key, u64 counter, u32* out) {
     quarter(out[2], out[7], out[8], out[13]);
     quarter(out[3], out[4], out[9], out[14]);
   }
-  for (int i = 0; i < 16; i++) out[i] += s[i];
+  for (int i = 0; i < 16; i++)
+    out[i] += s[i];
 }
 
 void make(generator& g, u8* out, usize n) {
@@ -71,7 +76,8 @@ bool read_rdrand(u64& v, bool seed) {
     } else {
       asm volatile("rdrand %0; setc %1" : "=r"(v), "=q"(ok));
     }
-    if (ok && v != 0 && v != ~u64{0}) return true;
+    if (ok && v != 0 && v != ~u64{0})
+      return true;
     cpu_relax();
   }
   return false;
@@ -80,10 +86,12 @@ bool read_rdrand(u64& v, bool seed) {
 bool seed_from_cpu(u32* key) {
   const bool has_rdrand = cpuid(1).ecx & (1u << 30);
   const bool has_rdseed = cpuid(0).eax >= 7 && (cpuid(7).ebx & (1u << 18));
-  if (!has_rdrand && !has_rdseed) return false;
+  if (!has_rdrand && !has_rdseed)
+    return false;
   for (usize i = 0; i < key_words; i += 2) {
     u64 v;
-    if (!(has_rdseed && read_rdrand(v, true)) && !(has_rdrand && read_rdrand(v, false))) return false;
+    if (!(has_rdseed && read_rdrand(v, true)) && !(has_rdrand && read_rdrand(v, false)))
+      return false;
     key[i] = static_cast<u32>(v), key[i + 1] = static_cast<u32>(v >> 32);
   }
   return true;

@@ -16,16 +16,19 @@ volatile u8* mapped_buses[256];
 
 volatile u8* map_bus(u8 bus) {
   const acpi_information& a = acpi();
-  if (!a.ecam_base || bus < a.ecam_first_bus || bus > a.ecam_last_bus) return nullptr;
+  if (!a.ecam_base || bus < a.ecam_first_bus || bus > a.ecam_last_bus)
+    return nullptr;
   if (!mapped_buses[bus]) {
-    mapped_buses[bus] = static_cast<volatile u8*>(mm::map_device(a.ecam_base + (bus - a.ecam_first_bus) * bus_bytes, bus_bytes));
+    mapped_buses[bus] =
+        static_cast<volatile u8*>(mm::map_device(a.ecam_base + (bus - a.ecam_first_bus) * bus_bytes, bus_bytes));
   }
   return mapped_buses[bus];
 }
 
 void scan(u8 bus, unsigned depth, void (*visit)(const device&, void*), void* context) {
   volatile u8* base = map_bus(bus);
-  if (!base) return;
+  if (!base)
+    return;
   for (u8 slot = 0; slot < 32; slot++) {
     for (u8 function = 0; function < 8; function++) {
       device d;
@@ -34,7 +37,8 @@ void scan(u8 bus, unsigned depth, void (*visit)(const device&, void*), void* con
       const u32 ids = d.read32(0);
       d.vendor = static_cast<u16>(ids), d.id = static_cast<u16>(ids >> 16);
       if (d.vendor == 0xffff) {
-        if (function == 0) break;
+        if (function == 0)
+          break;
         continue;
       }
       const u8 type = d.read8(header_type);
@@ -42,41 +46,51 @@ void scan(u8 bus, unsigned depth, void (*visit)(const device&, void*), void* con
       if ((type & 0x7f) == 1 && depth < bus_depth_max && d.read8(secondary_bus) > bus) {
         scan(d.read8(secondary_bus), depth + 1, visit, context);
       }
-      if (function == 0 && !(type & 0x80)) break;
+      if (function == 0 && !(type & 0x80))
+        break;
     }
   }
 }
 
 }  // namespace
 
-void for_each(void (*visit)(const device&, void*), void* context) { scan(acpi().ecam_first_bus, 0, visit, context); }
+void for_each(void (*visit)(const device&, void*), void* context) {
+  scan(acpi().ecam_first_bus, 0, visit, context);
+}
 
 u32 find_capability(const device& d, u32 kind, u32 from) {
-  if (!(d.read16(status) & status_has_capabilities)) return 0;
+  if (!(d.read16(status) & status_has_capabilities))
+    return 0;
   u32 at = from ? d.read8(from + 1) : d.read8(capabilities);
   for (unsigned i = 0; i < capabilities_max && (at &= 0xfc) >= 0x40; i++) {
-    if (d.read8(at) == kind) return at;
+    if (d.read8(at) == kind)
+      return at;
     at = d.read8(at + 1);
   }
   return 0;
 }
 
 result<u64> bar_address(const device& d, u8 bar) {
-  if (bar > 5) return errc::io;
+  if (bar > 5)
+    return errc::io;
   const u32 low = d.read32(bars + bar * 4u);
-  if (low & 1) return errc::io;  // I/O space
+  if (low & 1)
+    return errc::io;  // I/O space
   u64 address = low & ~u32{15};
   if ((low >> 1 & 3) == 2) {
-    if (bar > 4) return errc::io;
+    if (bar > 4)
+      return errc::io;
     address |= static_cast<u64>(d.read32(bars + bar * 4u + 4)) << 32;
   }
-  if (!address) return errc::nodev;
+  if (!address)
+    return errc::nodev;
   return address;
 }
 
 result<msix_table> enable_msix(const device& d) {
   const u32 c = find_capability(d, capability_msix);
-  if (!c) return errc::nodev;
+  if (!c)
+    return errc::nodev;
   const u16 control = d.read16(c + 2);
   const u32 where = d.read32(c + 4);
   msix_table t;
@@ -84,15 +98,18 @@ result<msix_table> enable_msix(const device& d) {
   t.count = (control & 0x7ff) + 1u;
   const u64 base = TRY(bar_address(d, where & 7));
   t.entries = static_cast<volatile u32*>(mm::map_device(base + (where & ~u32{7}), t.count * 16u));
-  if (!t.entries) return errc::nomem;
+  if (!t.entries)
+    return errc::nomem;
   d.write16(c + 2, static_cast<u16>(control | 0xc000));  // enabled, function masked
-  for (u32 i = 0; i < t.count; i++) mask_msix_entry(t, i);
+  for (u32 i = 0; i < t.count; i++)
+    mask_msix_entry(t, i);
   d.write16(c + 2, static_cast<u16>((control | 0x8000) & ~0x4000));
   return t;
 }
 
 void set_msix_entry(const msix_table& t, u32 i, u64 address, u32 data) {
-  if (i >= t.count) return;
+  if (i >= t.count)
+    return;
   volatile u32* e = t.entries + i * 4;
   e[3] = 1;
   e[0] = static_cast<u32>(address);
@@ -102,7 +119,8 @@ void set_msix_entry(const msix_table& t, u32 i, u64 address, u32 data) {
 }
 
 void mask_msix_entry(const msix_table& t, u32 i) {
-  if (i < t.count) t.entries[i * 4 + 3] = 1;
+  if (i < t.count)
+    t.entries[i * 4 + 3] = 1;
 }
 
 }  // namespace solaster::kernel::pci

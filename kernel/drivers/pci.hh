@@ -1,8 +1,8 @@
 // PCI configuration space by ECAM, capabilities, base addresses, MSI-X.
 //
-// Spec: PCI Express Base 5.0 section 7 (headers, capabilities, MSI-X 7.7.2). The firmware has assigned the base addresses.
-// Errors: nodev (no ECAM, nothing there), io (a structure that lies). Everything read from a device is bounds-checked.
-// Context: thread or boot.
+// Spec: PCI Express Base 5.0 section 7 (headers, capabilities, MSI-X 7.7.2). The firmware has assigned the base
+// addresses. Errors: nodev (no ECAM, nothing there), io (a structure that lies). Everything read from a device is
+// bounds-checked. Context: thread or boot.
 #pragma once
 
 #include "kernel/lib/errno.hh"

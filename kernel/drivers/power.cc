@@ -18,16 +18,20 @@ volatile u8* sleep_control = nullptr;
 }  // namespace
 
 void power_initialise() {
-  if (acpi().sleep_control) sleep_control = static_cast<volatile u8*>(mm::map_device(acpi().sleep_control, 1));
+  if (acpi().sleep_control)
+    sleep_control = static_cast<volatile u8*>(mm::map_device(acpi().sleep_control, 1));
 }
 
 void power_off(int status) {
   disable_interrupts();
   out8(debug_exit_port, static_cast<u8>(status > 127 ? 127 : status));
   // Still here: no such device. The status is lost. Power-off is asynchronous.
-  if (sleep_control) *sleep_control = sleep_control_s5;
-  if (!acpi().is_hardware_reduced) out16(acpi().pm1a_control ? acpi().pm1a_control : q35_pm1a, pm1_sleep_s5);
-  for (;;) asm volatile("cli; hlt");
+  if (sleep_control)
+    *sleep_control = sleep_control_s5;
+  if (!acpi().is_hardware_reduced)
+    out16(acpi().pm1a_control ? acpi().pm1a_control : q35_pm1a, pm1_sleep_s5);
+  for (;;)
+    asm volatile("cli; hlt");
 }
 
 }  // namespace solaster::kernel

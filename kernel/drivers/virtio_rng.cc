@@ -63,7 +63,8 @@ struct transport {
     const u64 areas[3] = {page, page + at_available, page + at_used};
     if (mmio) {
       mmio[0x30 / 4] = 0;
-      if (mmio[0x34 / 4] < queue_length) return false;
+      if (mmio[0x34 / 4] < queue_length)
+        return false;
       mmio[0x38 / 4] = queue_length;
       for (u32 i = 0; i < 3; i++) {
         mmio[(0x80 + i * 0x10) / 4] = static_cast<u32>(areas[i]);
@@ -73,7 +74,8 @@ struct transport {
       return true;
     }
     pci16(0x16, 0);
-    if (*reinterpret_cast<volatile u16*>(common + 0x18) < queue_length) return false;
+    if (*reinterpret_cast<volatile u16*>(common + 0x18) < queue_length)
+      return false;
     pci16(0x18, queue_length);
     for (u32 i = 0; i < 3; i++) {
       pci32(0x20 + i * 8, static_cast<u32>(areas[i]));
@@ -93,15 +95,18 @@ struct transport {
 };
 
 bool request(const transport& t, void* out, usize n) {
-  if (n > request_max) return false;
+  if (n > request_max)
+    return false;
   const mm::phys_addr page = mm::allocate_zeroed_frame();
-  if (!page) return false;
+  if (!page)
+    return false;
   auto* base = mm::phys_to_virt<u8>(page);
   t.set_status(0);
   t.set_status(status_acknowledge | status_driver);
   t.accept_version_1();
   t.set_status(status_acknowledge | status_driver | status_features_ok);
-  if (!(t.read_status() & status_features_ok) || !t.set_queue(page)) return false;
+  if (!(t.read_status() & status_features_ok) || !t.set_queue(page))
+    return false;
   t.set_status(status_acknowledge | status_driver | status_features_ok | status_driver_ok);
 
   *reinterpret_cast<descriptor*>(base) = {page + at_buffer, static_cast<u32>(n), descriptor_write, 0};
@@ -113,35 +118,46 @@ bool request(const transport& t, void* out, usize n) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   t.kick();
   const u64 end = now_ns() + patience_ns;
-  while (*used_index == 0 && now_ns() < end) cpu_relax();
+  while (*used_index == 0 && now_ns() < end)
+    cpu_relax();
   std::atomic_thread_fence(std::memory_order_acquire);
   const bool ok = *used_index == 1 && *used_length >= n;
-  if (ok) memcpy(out, base + at_buffer, n);
+  if (ok)
+    memcpy(out, base + at_buffer, n);
   t.set_status(0);
   // A device that did not answer may still write: its page is lost on purpose.
-  if (ok) mm::free_frames(page, 0);
+  if (ok)
+    mm::free_frames(page, 0);
   return ok;
 }
 
 void on_mmio(const virtio_mmio_device& d, void* context) {
   auto* found = static_cast<transport*>(context);
-  if (d.device_id == rng_device_id && d.version == modern_version) found->mmio = d.registers;
+  if (d.device_id == rng_device_id && d.version == modern_version)
+    found->mmio = d.registers;
 }
 
 void on_pci(const pci::device& d, void* context) {
   auto* found = static_cast<transport*>(context);
-  if (d.vendor != virtio_vendor || (d.id != modern_rng && d.id != transitional_rng) || found->common) return;
-  for (u32 c = pci::find_capability(d, pci::capability_vendor); c; c = pci::find_capability(d, pci::capability_vendor, c)) {
+  if (d.vendor != virtio_vendor || (d.id != modern_rng && d.id != transitional_rng) || found->common)
+    return;
+  for (u32 c = pci::find_capability(d, pci::capability_vendor); c;
+       c = pci::find_capability(d, pci::capability_vendor, c)) {
     const u8 kind = d.read8(c + 3);
     const u32 length = d.read32(c + 12);
-    if ((kind != 1 && kind != 2) || length < 2 || length > (1u << 20)) continue;
+    if ((kind != 1 && kind != 2) || length < 2 || length > (1u << 20))
+      continue;
     result<u64> bar = pci::bar_address(d, d.read8(c + 4));
-    if (!bar) continue;
+    if (!bar)
+      continue;
     auto* at = static_cast<volatile u8*>(mm::map_device(*bar + d.read32(c + 8), length));
-    if (kind == 1 && length >= 56) found->common = at;
-    if (kind == 2) found->notify = at, found->notify_multiplier = d.read32(c + 16);
+    if (kind == 1 && length >= 56)
+      found->common = at;
+    if (kind == 2)
+      found->notify = at, found->notify_multiplier = d.read32(c + 16);
   }
-  d.write16(pci::command, d.read16(pci::command) | pci::command_memory | pci::command_bus_master | pci::command_no_intx);
+  d.write16(pci::command,
+            d.read16(pci::command) | pci::command_memory | pci::command_bus_master | pci::command_no_intx);
 }
 
 }  // namespace
@@ -152,7 +168,8 @@ bool virtio_rng_read(void* out, usize n) {
   if (!(t.common && t.notify)) {
     t = {};
     for_each_virtio_mmio(on_mmio, &t);
-    if (!t.mmio) return false;
+    if (!t.mmio)
+      return false;
   }
   return request(t, out, n);
 }

@@ -20,10 +20,13 @@ class device_file : public file {
 
   result<size_t> read(io& to, uint64_t) override {
     switch (_device) {
-      case device::null: return size_t{0};
+      case device::null:
+        return size_t{0};
       case device::zero:
-      case device::full: return to.put_zeros(to.left());
-      default: break;
+      case device::full:
+        return to.put_zeros(to.left());
+      default:
+        break;
     }
     size_t total = 0;
     while (to.left()) {
@@ -31,14 +34,16 @@ class device_file : public file {
       size_t n = to.left() < sizeof piece ? to.left() : sizeof piece;
       random_bytes(piece, n);
       auto moved = to.put(piece, n);
-      if (!moved) return total ? result<size_t>(total) : moved;
+      if (!moved)
+        return total ? result<size_t>(total) : moved;
       total += *moved;
     }
     return total;
   }
 
   result<size_t> write(io& from, uint64_t) override {
-    if (_device == device::full) return errc::nospc;
+    if (_device == device::full)
+      return errc::nospc;
     return from.left();
   }
 
@@ -55,7 +60,8 @@ class device_node : public node {
   }
   result<ref<file>> open(uint32_t flags) override {
     auto f = make_ref<device_file>(ref<node>(this), flags, _device);
-    if (!f) return errc::nomem;
+    if (!f)
+      return errc::nomem;
     return ref<file>(f);
   }
 
@@ -64,7 +70,8 @@ class device_node : public node {
 };
 
 void add(node& directory, std::string_view name, ref<node> child) {
-  if (!child || !directory.add_child(name, child)) refuse("cannot make /dev/{}", name);
+  if (!child || !directory.add_child(name, child))
+    refuse("cannot make /dev/{}", name);
 }
 
 }  // namespace
@@ -72,7 +79,8 @@ void add(node& directory, std::string_view name, ref<node> child) {
 void populate_dev(node& root) {
   auto existing = root.find_child("dev");
   ref<node> dev = existing ? *existing : ref<node>(make_ref<ram_directory>(0755));
-  if (!existing) add(root, "dev", dev);
+  if (!existing)
+    add(root, "dev", dev);
   add(*dev, "null", make_ref<device_node>(device::null));
   add(*dev, "zero", make_ref<device_node>(device::zero));
   add(*dev, "full", make_ref<device_node>(device::full));

@@ -12,17 +12,23 @@ namespace {
 std::atomic<uint64_t> last_ino{0};
 
 // SAFETY: only of a transfer that io::kernel made from a pointer.
-void* kernel_pointer(uint64_t address) { return reinterpret_cast<void*>(address); }
+void* kernel_pointer(uint64_t address) {
+  return reinterpret_cast<void*>(address);
+}
 
 }  // namespace
 
-uint64_t next_ino() { return last_ino.fetch_add(1, std::memory_order_relaxed) + 1; }
+uint64_t next_ino() {
+  return last_ino.fetch_add(1, std::memory_order_relaxed) + 1;
+}
 
 result<size_t> io::put(const void* source, size_t n) {
-  if (n > _left) n = _left;
+  if (n > _left)
+    n = _left;
   if (_user) {
     size_t moved = mm::copy_out_partial(mm::program_pointer<void>(_address), source, n);
-    if (moved == 0 && n) return errc::fault;
+    if (moved == 0 && n)
+      return errc::fault;
     n = moved;
   } else {
     std::memcpy(kernel_pointer(_address), source, n);
@@ -33,10 +39,12 @@ result<size_t> io::put(const void* source, size_t n) {
 }
 
 result<size_t> io::get(void* destination, size_t n) {
-  if (n > _left) n = _left;
+  if (n > _left)
+    n = _left;
   if (_user) {
     size_t moved = mm::copy_in_partial(destination, mm::program_pointer<const void>(_address), n);
-    if (moved == 0 && n) return errc::fault;
+    if (moved == 0 && n)
+      return errc::fault;
     n = moved;
   } else {
     std::memcpy(destination, kernel_pointer(_address), n);
@@ -51,7 +59,8 @@ result<size_t> io::put_zeros(size_t n) {
   size_t total = 0;
   while (total < n && _left) {
     auto moved = put(zeros, n - total < sizeof zeros ? n - total : sizeof zeros);
-    if (!moved) return total ? result<size_t>(total) : moved;
+    if (!moved)
+      return total ? result<size_t>(total) : moved;
     total += *moved;
   }
   return total;
@@ -75,12 +84,24 @@ void node::set_name(std::string_view name) {
   std::memcpy(_name, name.data(), _name_length);
 }
 
-result<ref<node>> node::find_child(std::string_view) { return errc::notdir; }
-status node::add_child(std::string_view, ref<node>) { return is_directory() ? fail(errc::perm) : fail(errc::notdir); }
-status node::remove_child(std::string_view) { return is_directory() ? fail(errc::perm) : fail(errc::notdir); }
-result<directory_entry> node::child_at(size_t) { return errc::notdir; }
-result<ref<node>> node::make_file(uint32_t) { return errc::acces; }
-result<ref<node>> node::make_directory(uint32_t) { return errc::acces; }
+result<ref<node>> node::find_child(std::string_view) {
+  return errc::notdir;
+}
+status node::add_child(std::string_view, ref<node>) {
+  return is_directory() ? fail(errc::perm) : fail(errc::notdir);
+}
+status node::remove_child(std::string_view) {
+  return is_directory() ? fail(errc::perm) : fail(errc::notdir);
+}
+result<directory_entry> node::child_at(size_t) {
+  return errc::notdir;
+}
+result<ref<node>> node::make_file(uint32_t) {
+  return errc::acces;
+}
+result<ref<node>> node::make_directory(uint32_t) {
+  return errc::acces;
+}
 
 void file::set_status_flags(uint32_t flags) {
   constexpr uint32_t settable = abi::o_append | abi::o_nonblock;
@@ -88,7 +109,8 @@ void file::set_status_flags(uint32_t flags) {
 }
 
 void file::fill_stat(abi::stat& out) const {
-  if (_node) return _node->fill_stat(out);
+  if (_node)
+    return _node->fill_stat(out);
   out = {};
   out.dev = 2;
   out.ino = 1;

@@ -10,8 +10,8 @@
 #include <string_view>
 
 #include "kernel/abi/file.hh"
-#include "kernel/lib/ref.hh"
 #include "kernel/lib/errno.hh"
+#include "kernel/lib/ref.hh"
 
 namespace solaster::kernel::fs {
 
@@ -128,6 +128,8 @@ class file : public counted {
 void poll_changed();
 
 uint64_t next_ino();
-inline uint64_t make_dev(uint32_t major, uint32_t minor) { return uint64_t{major} << 8 | minor; }
+inline uint64_t make_dev(uint32_t major, uint32_t minor) {
+  return uint64_t{major} << 8 | minor;
+}
 
 }  // namespace solaster::kernel::fs

@@ -1,7 +1,8 @@
 // From paths to nodes.
 //
 // Spec: path_resolution(7), without mount points that programs make and without permissions (there is one user, root).
-// Context: thread, may sleep; every function takes the tree's mutex itself. Limits: links_max symbolic links in one walk.
+// Context: thread, may sleep; every function takes the tree's mutex itself. Limits: links_max symbolic links in one
+// walk.
 #pragma once
 
 #include <string_view>
@@ -22,8 +23,8 @@ result<ref<node>> resolve(node* start, std::string_view path, follow last);
 // The directory that the last component is looked up in, and that component ("." and ".." and "/" have none: EEXIST).
 struct parent_and_name {
   ref<node> parent;
-  std::string_view name;       // points into the path
-  bool must_be_directory;      // the path ended in '/'
+  std::string_view name;   // points into the path
+  bool must_be_directory;  // the path ended in '/'
 };
 result<parent_and_name> resolve_parent(node* start, std::string_view path);
 
@@ -31,7 +32,8 @@ result<ref<file>> open(node* start, std::string_view path, uint32_t flags, uint3
 result<ref<node>> make_directory(node* start, std::string_view path, uint32_t mode);
 status unlink(node* start, std::string_view path);
 status remove_directory(node* start, std::string_view path);
-// The absolute path of a directory or file, into `out`. Its length; ERANGE when it does not fit, ENOENT when it is unlinked.
+// The absolute path of a directory or file, into `out`. Its length; ERANGE when it does not fit, ENOENT when it is
+// unlinked.
 result<size_t> path_of(node* of, std::span<char> out);
 
 // Builds the tree: the initrd's files over an empty ramfs, /dev, /proc, /sys. Called once.

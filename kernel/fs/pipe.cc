@@ -14,7 +14,7 @@ struct pipe_state : counted {
   mutex lock;
   wait_queue changed;
   std::unique_ptr<u8[]> pages[pipe_bytes / page_size];  // made when they are first written
-  size_t head = 0, tail = 0;  // head - tail bytes are in it; both only grow
+  size_t head = 0, tail = 0;                            // head - tail bytes are in it; both only grow
   std::atomic<u32> readers{1}, writers{1};
   size_t used() const { return head - tail; }
 };
@@ -34,16 +34,21 @@ class pipe_file : public file {
 
   result<size_t> read(io& to, uint64_t) override {
     auto& p = *_pipe;
-    if (to.left() == 0) return size_t{0};
+    if (to.left() == 0)
+      return size_t{0};
     for (;;) {
       {
         mutex_guard guard(p.lock);
-        if (p.used()) return take(p, to);
-        if (p.writers.load() == 0) return size_t{0};
+        if (p.used())
+          return take(p, to);
+        if (p.writers.load() == 0)
+          return size_t{0};
       }
-      if (nonblocking()) return errc::again;
+      if (nonblocking())
+        return errc::again;
       auto ready = [&] { return p.used() || p.writers.load() == 0; };
-      if (p.changed.wait(ready) == wait_result::interrupted) return task::restart_if_asked;
+      if (p.changed.wait(ready) == wait_result::interrupted)
+        return task::restart_if_asked;
     }
   }
 
@@ -54,19 +59,23 @@ class pipe_file : public file {
       {
         mutex_guard guard(p.lock);
         if (p.readers.load() == 0) {
-          if (total) return total;
-          task::send_to_thread(task::current_task().tid, abi::sig_pipe, task::make_siginfo(abi::sig_pipe, abi::si_user));
+          if (total)
+            return total;
+          task::send_to_thread(task::current_task().tid, abi::sig_pipe,
+                               task::make_siginfo(abi::sig_pipe, abi::si_user));
           return errc::pipe;
         }
         size_t room = pipe_bytes - p.used();
         if (room && (room >= from.left() || from.left() > pipe_atomic_bytes || total)) {
           auto n = give(p, from, room);
-          if (!n) return total ? result<size_t>(total) : n;
+          if (!n)
+            return total ? result<size_t>(total) : n;
           total += *n;
           continue;
         }
       }
-      if (nonblocking()) return total ? result<size_t>(total) : result<size_t>(errc::again);
+      if (nonblocking())
+        return total ? result<size_t>(total) : result<size_t>(errc::again);
       size_t wanted = from.left() < pipe_atomic_bytes ? from.left() : 1;
       auto ready = [&] { return pipe_bytes - p.used() >= wanted || p.readers.load() == 0; };
       if (p.changed.wait(ready) == wait_result::interrupted)
@@ -84,8 +93,10 @@ class pipe_file : public file {
   }
 
   result<int64_t> ioctl(uint32_t request, uint64_t argument) override {
-    if (request != abi::fionread) return errc::notty;
-    if (!mm::put(mm::program_pointer<i32>(argument), i32(_pipe->used()))) return errc::fault;
+    if (request != abi::fionread)
+      return errc::notty;
+    if (!mm::put(mm::program_pointer<i32>(argument), i32(_pipe->used())))
+      return errc::fault;
     return 0;
   }
 
@@ -100,10 +111,13 @@ class pipe_file : public file {
     size_t total = 0;
     while (p.used() && to.left()) {
       size_t at = p.tail % pipe_bytes, within = at % page_size, n = p.used();
-      if (n > page_size - within) n = page_size - within;
+      if (n > page_size - within)
+        n = page_size - within;
       auto moved = to.put(&p.pages[at / page_size][within], n);
-      if (!moved && total) break;
-      if (!moved) return moved;
+      if (!moved && total)
+        break;
+      if (!moved)
+        return moved;
       p.tail += *moved;
       total += *moved;
     }
@@ -116,12 +130,17 @@ class pipe_file : public file {
     while (room && from.left()) {
       size_t at = p.head % pipe_bytes, within = at % page_size;
       auto& page = p.pages[at / page_size];
-      if (!page) page.reset(new (std::nothrow) u8[page_size]);
-      if (!page && total) break;
-      if (!page) return errc::nomem;
+      if (!page)
+        page.reset(new (std::nothrow) u8[page_size]);
+      if (!page && total)
+        break;
+      if (!page)
+        return errc::nomem;
       auto moved = from.get(&page[within], room < page_size - within ? room : page_size - within);
-      if (!moved && total) break;
-      if (!moved) return moved;
+      if (!moved && total)
+        break;
+      if (!moved)
+        return moved;
       p.head += *moved;
       total += *moved;
       room -= *moved;
@@ -136,10 +155,13 @@ class pipe_file : public file {
 class event_file : public file {
  public:
   event_file(uint32_t initial, uint32_t flags)
-      : file(nullptr, abi::o_rdwr | (flags & abi::o_nonblock)), _count(initial), _semaphore(flags & abi::efd_semaphore) {}
+      : file(nullptr, abi::o_rdwr | (flags & abi::o_nonblock)),
+        _count(initial),
+        _semaphore(flags & abi::efd_semaphore) {}
 
   result<size_t> read(io& to, uint64_t) override {
-    if (to.left() < 8) return errc::inval;
+    if (to.left() < 8)
+      return errc::inval;
     for (;;) {
       u64 value = 0;
       {
@@ -155,17 +177,22 @@ class event_file : public file {
         poll_changed();
         return to.put(&value, sizeof value);
       }
-      if (nonblocking()) return errc::again;
-      if (_changed.wait([&] { return _count.load() != 0; }) == wait_result::interrupted) return task::restart_if_asked;
+      if (nonblocking())
+        return errc::again;
+      if (_changed.wait([&] { return _count.load() != 0; }) == wait_result::interrupted)
+        return task::restart_if_asked;
     }
   }
 
   result<size_t> write(io& from, uint64_t) override {
     u64 value;
-    if (from.left() < 8) return errc::inval;
+    if (from.left() < 8)
+      return errc::inval;
     auto moved = from.get(&value, sizeof value);
-    if (!moved || *moved < sizeof value) return errc::fault;
-    if (value == ~u64{0}) return errc::inval;
+    if (!moved || *moved < sizeof value)
+      return errc::fault;
+    if (value == ~u64{0})
+      return errc::inval;
     for (;;) {
       {
         mutex_guard guard(_mutex);
@@ -177,7 +204,8 @@ class event_file : public file {
           return sizeof value;
         }
       }
-      if (nonblocking()) return errc::again;
+      if (nonblocking())
+        return errc::again;
       if (_changed.wait([&] { return value < ~u64{0} - _count.load(); }) == wait_result::interrupted)
         return task::restart_if_asked;
     }
@@ -200,19 +228,24 @@ class event_file : public file {
 }  // namespace
 
 result<pipe_ends> make_pipe(uint32_t flags) {
-  if (mm::is_memory_short()) return errc::nomem;
+  if (mm::is_memory_short())
+    return errc::nomem;
   auto p = make_ref<pipe_state>();
-  if (!p) return errc::nomem;
+  if (!p)
+    return errc::nomem;
   auto reader = make_ref<pipe_file>(p, abi::o_rdonly | flags);
-  if (!reader) return errc::nomem;
+  if (!reader)
+    return errc::nomem;
   auto writer = make_ref<pipe_file>(p, abi::o_wronly | flags);
-  if (!writer) return errc::nomem;
+  if (!writer)
+    return errc::nomem;
   return pipe_ends{ref<file>(reader), ref<file>(writer)};
 }
 
 result<ref<file>> make_eventfd(uint32_t initial, uint32_t flags) {
   auto f = make_ref<event_file>(initial, flags);
-  if (!f) return errc::nomem;
+  if (!f)
+    return errc::nomem;
   return ref<file>(f);
 }
 

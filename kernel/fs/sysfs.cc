@@ -14,20 +14,30 @@ namespace {
 // CPUs that the firmware lists are on line or will be in a moment: programs count them all.
 void put_cpu_range(text& out, u64) {
   out << '0';
-  if (sched::cpu_count() > 1) (out << '-').dec(sched::cpu_count() - 1);
+  if (sched::cpu_count() > 1)
+    (out << '-').dec(sched::cpu_count() - 1);
   out << '\n';
 }
 
 void put_cpu_mask(text& out, u64) {
   u64 mask = sched::cpu_count() >= 64 ? ~u64{0} : (u64{1} << sched::cpu_count()) - 1;
-  if (mask >> 32) out.hex(mask >> 32, 8) << ',';
+  if (mask >> 32)
+    out.hex(mask >> 32, 8) << ',';
   out.hex(mask & 0xffffffff, mask >> 32 ? 8 : 1) << '\n';
 }
 
-void put_one_cpu_list(text& out, u64 cpu) { out.dec(cpu) << '\n'; }
-void put_one_cpu_mask(text& out, u64 cpu) { out.hex(u64{1} << cpu) << '\n'; }
-void put_zero(text& out, u64) { out << "0\n"; }
-void put_one(text& out, u64) { out << "1\n"; }
+void put_one_cpu_list(text& out, u64 cpu) {
+  out.dec(cpu) << '\n';
+}
+void put_one_cpu_mask(text& out, u64 cpu) {
+  out.hex(u64{1} << cpu) << '\n';
+}
+void put_zero(text& out, u64) {
+  out << "0\n";
+}
+void put_one(text& out, u64) {
+  out << "1\n";
+}
 
 void put_node_meminfo(text& out, u64) {
   out << "Node 0 MemTotal:       ";
@@ -63,9 +73,11 @@ class cpu_directory : public ram_directory {
 
  private:
   void fill() {
-    if (_filled) return;
+    if (_filled)
+      return;
     _filled = true;
-    for (unsigned i = 0; i < sched::cpu_count(); i++) add_cpu(*this, i);
+    for (unsigned i = 0; i < sched::cpu_count(); i++)
+      add_cpu(*this, i);
   }
   bool _filled = false;
 };
@@ -78,9 +90,11 @@ void populate_sys(node& root) {
   ref<node> cpus = make_ref<cpu_directory>();
   must_add(*system, "cpu", cpus);
   // add_child looks for the name first, which would fill the directory: that is fine, the count is fixed at boot.
-  for (auto name : {"online", "possible", "present"}) must_add(*cpus, name, make_generated(put_cpu_range));
+  for (auto name : {"online", "possible", "present"})
+    must_add(*cpus, name, make_generated(put_cpu_range));
   auto nodes = must_make_directory(*system, "node");
-  for (auto name : {"online", "possible", "has_memory", "has_cpu"}) must_add(*nodes, name, make_generated(put_zero));
+  for (auto name : {"online", "possible", "has_memory", "has_cpu"})
+    must_add(*nodes, name, make_generated(put_zero));
   auto first = must_make_directory(*nodes, "node0");
   must_add(*first, "cpulist", make_generated(put_cpu_range));
   must_add(*first, "cpumap", make_generated(put_cpu_mask));

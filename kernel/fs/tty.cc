@@ -32,28 +32,35 @@ void on_input(u8 byte) {
     return;
   }
   u32 head = input.head.load(std::memory_order_relaxed);
-  if (head - input.tail.load() == input_max) return;  // nobody reads: the newest is lost, as a UART would
+  if (head - input.tail.load() == input_max)
+    return;  // nobody reads: the newest is lost, as a UART would
   input.bytes[head % input_max] = byte;
   input.head.store(head + 1);
   waiting.wake_all();
   poll_changed();
 }
 
-bool has_input() { return input.head.load() != input.tail.load(); }
+bool has_input() {
+  return input.head.load() != input.tail.load();
+}
 
 class tty_file : public file {
  public:
   using file::file;
 
   result<size_t> read(io& to, uint64_t) override {
-    if (to.left() == 0) return size_t{0};
+    if (to.left() == 0)
+      return size_t{0};
     for (;;) {
       {
         mutex_guard guard(readers);
-        if (has_input()) return take(to);
+        if (has_input())
+          return take(to);
       }
-      if (nonblocking()) return errc::again;
-      if (waiting.wait(has_input) == wait_result::interrupted) return task::restart_if_asked;
+      if (nonblocking())
+        return errc::again;
+      if (waiting.wait(has_input) == wait_result::interrupted)
+        return task::restart_if_asked;
     }
   }
 
@@ -62,10 +69,12 @@ class tty_file : public file {
     size_t total = 0;
     while (from.left()) {
       auto n = from.get(piece, sizeof piece);
-      if (!n) return total ? result<size_t>(total) : n;
+      if (!n)
+        return total ? result<size_t>(total) : n;
       console::write({piece, *n});
       total += *n;
-      if (from.left()) sched::yield();  // the line is slow
+      if (from.left())
+        sched::yield();  // the line is slow
     }
     return total;
   }
@@ -81,27 +90,33 @@ class tty_file : public file {
         t.cflag = abi::tty_cs8 | abi::tty_cread | abi::tty_b115200;
         t.lflag = abi::tty_isig;
         t.cc[0] = interrupt_character;
-        if (!mm::put(mm::program_pointer<abi::termios>(argument), t)) return errc::fault;
+        if (!mm::put(mm::program_pointer<abi::termios>(argument), t))
+          return errc::fault;
         return 0;
       }
       case abi::tcsets:
       case abi::tcsetsw:
-      case abi::tcsetsf: return 0;
+      case abi::tcsetsf:
+        return 0;
       case abi::tiocgwinsz: {
         abi::winsize w = {};  // unknown: programs then take their defaults
-        if (!mm::put(mm::program_pointer<abi::winsize>(argument), w)) return errc::fault;
+        if (!mm::put(mm::program_pointer<abi::winsize>(argument), w))
+          return errc::fault;
         return 0;
       }
       case abi::tiocgpgrp: {
-        if (!mm::put(mm::program_pointer<i32>(argument), task::process_id)) return errc::fault;
+        if (!mm::put(mm::program_pointer<i32>(argument), task::process_id))
+          return errc::fault;
         return 0;
       }
       case abi::fionread: {
         i32 n = i32(input.head.load() - input.tail.load());
-        if (!mm::put(mm::program_pointer<i32>(argument), n)) return errc::fault;
+        if (!mm::put(mm::program_pointer<i32>(argument), n))
+          return errc::fault;
         return 0;
       }
-      default: return errc::notty;
+      default:
+        return errc::notty;
     }
   }
 
@@ -113,7 +128,8 @@ class tty_file : public file {
       size_t n = input.head.load() - tail;
       size_t until_end = input_max - tail % input_max;
       auto moved = to.put(&input.bytes[tail % input_max], n < until_end ? n : until_end);
-      if (!moved) return total ? result<size_t>(total) : moved;
+      if (!moved)
+        return total ? result<size_t>(total) : moved;
       input.tail.store(tail + u32(*moved));
       total += *moved;
     }
@@ -130,15 +146,20 @@ class tty_node : public node {
   }
   result<ref<file>> open(uint32_t flags) override {
     auto f = make_ref<tty_file>(ref<node>(this), flags);
-    if (!f) return errc::nomem;
+    if (!f)
+      return errc::nomem;
     return ref<file>(f);
   }
 };
 
 }  // namespace
 
-ref<node> make_tty_node() { return make_ref<tty_node>(); }
+ref<node> make_tty_node() {
+  return make_ref<tty_node>();
+}
 
-void start_tty() { console::set_input_hook(on_input); }
+void start_tty() {
+  console::set_input_hook(on_input);
+}
 
 }  // namespace solaster::kernel::fs

@@ -11,23 +11,32 @@ struct operator_name {
   std::string_view text;
 };
 constexpr operator_name operators[] = {
-    {"cl", "()"}, {"ix", "[]"}, {"pt", "->"}, {"eq", "=="}, {"ne", "!="}, {"lt", "<"},  {"gt", ">"},       {"le", "<="},
-    {"ge", ">="}, {"ss", "<=>"}, {"ls", "<<"}, {"rs", ">>"}, {"pl", "+"},  {"mi", "-"},  {"ml", "*"},       {"dv", "/"},
-    {"rm", "%"},  {"aS", "="},  {"pL", "+="}, {"mI", "-="}, {"pp", "++"}, {"mm", "--"}, {"nw", " new"},    {"na", " new[]"},
-    {"dl", " delete"}, {"da", " delete[]"}, {"nt", "!"}, {"de", "*"}, {"ad", "&"}, {"aw", " co_await"}, {"aa", "&&"}, {"oo", "||"}};
+    {"cl", "()"},      {"ix", "[]"},        {"pt", "->"}, {"eq", "=="},  {"ne", "!="},   {"lt", "<"},
+    {"gt", ">"},       {"le", "<="},        {"ge", ">="}, {"ss", "<=>"}, {"ls", "<<"},   {"rs", ">>"},
+    {"pl", "+"},       {"mi", "-"},         {"ml", "*"},  {"dv", "/"},   {"rm", "%"},    {"aS", "="},
+    {"pL", "+="},      {"mI", "-="},        {"pp", "++"}, {"mm", "--"},  {"nw", " new"}, {"na", " new[]"},
+    {"dl", " delete"}, {"da", " delete[]"}, {"nt", "!"},  {"de", "*"},   {"ad", "&"},    {"aw", " co_await"},
+    {"aa", "&&"},      {"oo", "||"}};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_lower(char c) {
+  return c >= 'a' && c <= 'z';
+}
 
 class demangler {
  public:
   demangler(std::string_view in, std::span<char> out) : _in(in), _out(out) {}
 
   bool run() {
-    if (!take("_Z")) return false;
-    if (!encoding_name(0)) return false;
+    if (!take("_Z"))
+      return false;
+    if (!encoding_name(0))
+      return false;
     size_t dot = _in.find('.', _at);  // ".resume" and the like: parts of a coroutine, clones
-    if (dot != std::string_view::npos) put(_in.substr(dot));
+    if (dot != std::string_view::npos)
+      put(_in.substr(dot));
     return true;
   }
   std::string_view text() const { return {_out.data(), _used}; }
@@ -36,49 +45,63 @@ class demangler {
   bool more() const { return _at < _in.size(); }
   char peek(size_t n = 0) const { return _at + n < _in.size() ? _in[_at + n] : 0; }
   bool take(std::string_view s) {
-    if (!_in.substr(_at).starts_with(s)) return false;
+    if (!_in.substr(_at).starts_with(s))
+      return false;
     _at += s.size();
     return true;
   }
   void put(std::string_view s) {
     for (char c : s)
-      if (_used < _out.size()) _out[_used++] = c;
+      if (_used < _out.size())
+        _out[_used++] = c;
   }
   void separate() {
-    if (_used) put("::");
+    if (_used)
+      put("::");
   }
 
   bool encoding_name(int nesting) {
-    if (nesting > nesting_max) return false;
-    if (take("N")) return nested_name();
-    if (take("Z")) return local_name(nesting);
+    if (nesting > nesting_max)
+      return false;
+    if (take("N"))
+      return nested_name();
+    if (take("Z"))
+      return local_name(nesting);
     if (take("T")) {  // tables, thunks: the name of what they are for
-      while (more() && !is_digit(peek()) && peek() != 'N') _at++;
+      while (more() && !is_digit(peek()) && peek() != 'N')
+        _at++;
       return encoding_name(nesting + 1);
     }
     bool in_std = peek() == 'S' && peek(1) == 't';
-    if (!component() || (in_std && !component())) return false;
-    while (peek() == 'I' && component()) {}
+    if (!component() || (in_std && !component()))
+      return false;
+    while (peek() == 'I' && component()) {
+    }
     return true;
   }
 
   bool nested_name() {
-    while (peek() == 'r' || peek() == 'V' || peek() == 'K' || peek() == 'R' || peek() == 'O') _at++;
+    while (peek() == 'r' || peek() == 'V' || peek() == 'K' || peek() == 'R' || peek() == 'O')
+      _at++;
     while (more() && !take("E"))
-      if (!component()) return false;
+      if (!component())
+        return false;
     return true;
   }
 
   // Z <function> E <entity>: a lambda or a static inside a function.
   bool local_name(int nesting) {
-    if (!encoding_name(nesting + 1) || !skip_to_end()) return false;
-    if (take("s")) return true;
+    if (!encoding_name(nesting + 1) || !skip_to_end())
+      return false;
+    if (take("s"))
+      return true;
     return encoding_name(nesting + 1);
   }
 
   bool component() {
     take("L");
-    if (is_digit(peek())) return source_name();
+    if (is_digit(peek()))
+      return source_name();
     if (take("I")) {
       put("<>");
       return skip_to_end();
@@ -88,16 +111,21 @@ class demangler {
       put("std");
       return true;
     }
-    if (peek() == 'S') return substitution();
-    if (peek() == 'C' && is_digit(peek(1))) return structor("");
-    if (peek() == 'D' && is_digit(peek(1))) return structor("~");
-    if (take("Ul")) return unnamed("{lambda}");
+    if (peek() == 'S')
+      return substitution();
+    if (peek() == 'C' && is_digit(peek(1)))
+      return structor("");
+    if (peek() == 'D' && is_digit(peek(1)))
+      return structor("~");
+    if (take("Ul"))
+      return unnamed("{lambda}");
     if (take("Ut")) {
       separate();
       put("{unnamed}");
       return skip_past('_');
     }
-    if (take("B")) return source_name_skipped();
+    if (take("B"))
+      return source_name_skipped();
     if (take("cv")) {
       separate();
       put("operator (conversion)");
@@ -107,25 +135,30 @@ class demangler {
   }
 
   bool number(size_t& value) {
-    if (!is_digit(peek())) return false;
+    if (!is_digit(peek()))
+      return false;
     value = 0;
-    while (is_digit(peek()) && value < 100000) value = value * 10 + size_t(_in[_at++] - '0');
+    while (is_digit(peek()) && value < 100000)
+      value = value * 10 + size_t(_in[_at++] - '0');
     return value <= _in.size() - _at;
   }
 
   bool source_name() {
     size_t n;
-    if (!number(n)) return false;
+    if (!number(n))
+      return false;
     separate();
     _last = _in.substr(_at, n);
-    if (_last.starts_with("_GLOBAL__N")) _last = "(anonymous)";
+    if (_last.starts_with("_GLOBAL__N"))
+      _last = "(anonymous)";
     put(_last);
     _at += n;
     return true;
   }
   bool source_name_skipped() {
     size_t n;
-    if (!number(n)) return false;
+    if (!number(n))
+      return false;
     _at += n;
     return true;
   }
@@ -169,16 +202,21 @@ class demangler {
 
   bool skip_past(char c) {
     while (more())
-      if (_in[_at++] == c) return true;
+      if (_in[_at++] == c)
+        return true;
     return false;
   }
 
   // A conversion's target: one token of a type is enough where it stands last in a name.
   bool skip_type() {
-    while (peek() == 'P' || peek() == 'R' || peek() == 'K' || peek() == 'O') _at++;
-    if (is_digit(peek())) return source_name_skipped();
-    if (take("N")) return skip_to_end();
-    if (peek() == 'S' && !is_lower(peek(1))) return skip_past('_');
+    while (peek() == 'P' || peek() == 'R' || peek() == 'K' || peek() == 'O')
+      _at++;
+    if (is_digit(peek()))
+      return source_name_skipped();
+    if (take("N"))
+      return skip_to_end();
+    if (peek() == 'S' && !is_lower(peek(1)))
+      return skip_past('_');
     _at++;
     return true;
   }
@@ -188,33 +226,45 @@ class demangler {
     for (int depth = 1; more();) {
       char c = peek();
       if (is_digit(c)) {
-        if (!source_name_skipped()) return false;
+        if (!source_name_skipped())
+          return false;
         continue;
       }
       _at++;
       if (c == 'E') {
-        if (--depth == 0) return true;
+        if (--depth == 0)
+          return true;
       } else if (c == 'L') {
         if (is_lower(peek())) {  // a literal of a built-in type: digits up to its E
-          if (!skip_past('E')) return false;
+          if (!skip_past('E'))
+            return false;
         } else {
           depth++;
-          if (take("_Z")) {}
+          if (take("_Z")) {
+          }
         }
       } else if (c == 'S') {
-        if (is_lower(peek())) _at++;
-        else if (!skip_past('_')) return false;
+        if (is_lower(peek()))
+          _at++;
+        else if (!skip_past('_'))
+          return false;
       } else if (c == 'T') {
-        if (!skip_past('_')) return false;
+        if (!skip_past('_'))
+          return false;
       } else if (c == 'U' && (peek() == 'l' || peek() == 't')) {
         bool is_lambda = take("l");
-        if (is_lambda ? !skip_to_end() || !skip_past('_') : !skip_past('_')) return false;
+        if (is_lambda ? !skip_to_end() || !skip_past('_') : !skip_past('_'))
+          return false;
       } else if (c == 'D') {
-        if (take("T") || take("t")) depth++;
-        else _at++;
+        if (take("T") || take("t"))
+          depth++;
+        else
+          _at++;
       } else if (c == 'C' || c == 'M' || c == 'A') {
-        if (c == 'C' && is_digit(peek())) _at++;
-        if (c == 'A' && is_digit(peek()) && !skip_past('_')) return false;
+        if (c == 'C' && is_digit(peek()))
+          _at++;
+        if (c == 'A' && is_digit(peek()) && !skip_past('_'))
+          return false;
       } else if (c == 'N' || c == 'I' || c == 'X' || c == 'J' || c == 'F' || c == 'Z') {
         depth++;
       }

@@ -4,8 +4,8 @@
 #include "kernel/lib/types.hh"
 
 extern "C" {
-extern char image_start[], image_end[], text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[],
-    ksyms_start[];
+extern char image_start[], image_end[], text_start[], text_end[], rodata_start[], rodata_end[], data_start[],
+    data_end[], ksyms_start[];
 }
 
 namespace solaster::kernel {

@@ -26,8 +26,8 @@ void say(std::string_view fmt, const Args&... args) {
 }
 
 void print_registers(const trap_frame& f) {
-  say("  rip {:016x} cs {:x} rflags {:x} rsp {:016x} ss {:x} vector {} error {:x}\n", f.rip, f.cs, f.rflags, f.rsp, f.ss,
-      f.vector, f.error);
+  say("  rip {:016x} cs {:x} rflags {:x} rsp {:016x} ss {:x} vector {} error {:x}\n", f.rip, f.cs, f.rflags, f.rsp,
+      f.ss, f.vector, f.error);
   say("  rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}\n", f.rax, f.rbx, f.rcx, f.rdx);
   say("  rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}\n", f.rsi, f.rdi, f.rbp, f.r8);
   say("  r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}\n", f.r9, f.r10, f.r11, f.r12);
@@ -45,7 +45,8 @@ struct backtrace {
 };
 
 void end_repeats(backtrace& b) {
-  if (b.repeats) say("  (and {} times more)\n", b.repeats);
+  if (b.repeats)
+    say("  (and {} times more)\n", b.repeats);
   b.repeats = 0;
 }
 
@@ -55,7 +56,8 @@ void print_address(void* context, u64 address) {
     b.repeats++;
     return;
   }
-  if (b.lines == backtrace_lines_max) return;
+  if (b.lines == backtrace_lines_max)
+    return;
   end_repeats(b);
   b.last = address;
   b.lines++;
@@ -70,26 +72,30 @@ void print_address(void* context, u64 address) {
 void print_statistics() {
   for (unsigned i = 0; i < sched::online_count(); i++) {
     const cpu_statistics& s = statistics_of(i);
-    say("  cpu {}: interrupts {} timer {} ipis {} switches {} tlb flushes {} faults {} system calls {}\n", i, s.interrupts,
-        s.timer_interrupts, s.ipis, s.context_switches, s.tlb_flushes, s.page_faults, s.system_calls);
+    say("  cpu {}: interrupts {} timer {} ipis {} switches {} tlb flushes {} faults {} system calls {}\n", i,
+        s.interrupts, s.timer_interrupts, s.ipis, s.context_switches, s.tlb_flushes, s.page_faults, s.system_calls);
   }
   say("  memory: {} of {} KiB free\n", mm::free_bytes() >> 10, mm::total_bytes() >> 10);
 }
 
 [[noreturn]] void halt() {
-  for (;;) asm volatile("cli; hlt");
+  for (;;)
+    asm volatile("cli; hlt");
 }
 
 }  // namespace
 
-bool is_panicking() { return panicking.load(std::memory_order_relaxed) != 0; }
+bool is_panicking() {
+  return panicking.load(std::memory_order_relaxed) != 0;
+}
 
 void vpanic(const trap_frame* frame, std::string_view fmt, const format_arg* args, usize count) {
   disable_interrupts();
   const u32 me = this_cpu_number() + 1;
   u32 expected = 0;
   if (!panicking.compare_exchange_strong(expected, me)) {
-    if (expected != me) halt();
+    if (expected != me)
+      halt();
     say("panic inside the panic\n");
     power_off(panic_status);
   }
@@ -98,7 +104,8 @@ void vpanic(const trap_frame* frame, std::string_view fmt, const format_arg* arg
   std::string_view text = vformat(line, sizeof line, fmt, args, count);
   say("\nsolaster: panic on cpu {}: {}\n", me - 1, text);
   thread* t = current();
-  if (t) say("  thread '{}' depth {}\n", static_cast<const char*>(t->name), t->depth.load());
+  if (t)
+    say("  thread '{}' depth {}\n", static_cast<const char*>(t->name), t->depth.load());
   u64 rip, rbp;
   if (frame) {
     print_registers(*frame);
@@ -122,7 +129,8 @@ void vpanic(const trap_frame* frame, std::string_view fmt, const format_arg* arg
   backtrace trace;
   walk_frames(rip, rbp, frames_max, print_address, &trace);
   end_repeats(trace);
-  if (t && t->task) task::describe_program(t);
+  if (t && t->task)
+    task::describe_program(t);
   print_statistics();
   power_off(panic_status);
 }

@@ -1,4 +1,5 @@
-// The end of the kernel: registers, a symbolised backtrace, and a non-zero status of QEMU. And CHECK, which leads there.
+// The end of the kernel: registers, a symbolised backtrace, and a non-zero status of QEMU. And CHECK, which leads
+// there.
 //
 // Context: any. A panic never returns, stops the other CPUs by NMI, and a panic inside a panic ends at once.
 #pragma once
@@ -23,8 +24,8 @@ template <typename... Args>
   vpanic(frame, fmt, list, sizeof...(args));
 }
 
-// A start that cannot go on because of what the user gave (no program, too little memory): one line, no backtrace, QEMU ends
-// with status 126 * 2 + 1.
+// A start that cannot go on because of what the user gave (no program, too little memory): one line, no backtrace, QEMU
+// ends with status 126 * 2 + 1.
 [[noreturn]] void vrefuse(std::string_view fmt, const format_arg* args, usize count);
 template <typename... Args>
 [[noreturn]] void refuse(std::string_view fmt, const Args&... args) {
@@ -37,9 +38,9 @@ template <typename... Args>
 }  // namespace solaster::kernel
 
 // Always on: an invariant of the kernel. Never for what a program, a device or the wire says.
-#define KCHECK(condition)                                                                  \
-  do {                                                                                     \
-    if (!(condition)) [[unlikely]] {                                                       \
-      ::solaster::kernel::check_failed(#condition, __FILE__, __LINE__);                    \
-    }                                                                                      \
+#define KCHECK(condition)                                               \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]] {                                    \
+      ::solaster::kernel::check_failed(#condition, __FILE__, __LINE__); \
+    }                                                                   \
   } while (0)

@@ -13,10 +13,12 @@ struct sink {
   usize size;
   usize used = 0;
   void put(char c) {
-    if (used < size) out[used++] = c;
+    if (used < size)
+      out[used++] = c;
   }
   void put(std::string_view s) {
-    for (char c : s) put(c);
+    for (char c : s)
+      put(c);
   }
 };
 
@@ -27,22 +29,26 @@ struct spec {
   unsigned width = 0;
 };
 
-// Parses what stands between the braces; returns the number of characters up to and with the closing one, 0 if malformed.
+// Parses what stands between the braces; returns the number of characters up to and with the closing one, 0 if
+// malformed.
 usize parse_spec(std::string_view s, spec& out) {
   usize i = 0;
   if (i < s.size() && s[i] == ':') {
     i++;
-    if (i < s.size() && (s[i] == '<' || s[i] == '>')) out.align = s[i++];
+    if (i < s.size() && (s[i] == '<' || s[i] == '>'))
+      out.align = s[i++];
     if (i < s.size() && s[i] == '0') {
       out.fill = '0';
       i++;
     }
-    while (i < s.size() && s[i] >= '0' && s[i] <= '9') out.width = out.width * 10 + static_cast<unsigned>(s[i++] - '0');
+    while (i < s.size() && s[i] >= '0' && s[i] <= '9')
+      out.width = out.width * 10 + static_cast<unsigned>(s[i++] - '0');
     if (i < s.size() && (s[i] == 'x' || s[i] == 'p')) {
       out.hex = true;
       i++;
     }
-    if (out.width > 64) out.width = 64;
+    if (out.width > 64)
+      out.width = 64;
   }
   return i < s.size() && s[i] == '}' ? i + 1 : 0;
 }
@@ -90,18 +96,24 @@ void put_arg(sink& s, const format_arg& a, const spec& how) {
   usize length = text.size() + negative + (prefix ? 2 : 0);
   usize padding = how.width > length ? how.width - length : 0;
   bool left = how.align == '<' || (!how.align && !is_number);
-  if (how.fill == '0') left = false;
+  if (how.fill == '0')
+    left = false;
   if (!left && how.fill == ' ') {
-    for (usize i = 0; i < padding; i++) s.put(' ');
+    for (usize i = 0; i < padding; i++)
+      s.put(' ');
   }
-  if (negative) s.put('-');
-  if (prefix) s.put("0x");
+  if (negative)
+    s.put('-');
+  if (prefix)
+    s.put("0x");
   if (!left && how.fill == '0') {
-    for (usize i = 0; i < padding; i++) s.put('0');
+    for (usize i = 0; i < padding; i++)
+      s.put('0');
   }
   s.put(text);
   if (left) {
-    for (usize i = 0; i < padding; i++) s.put(' ');
+    for (usize i = 0; i < padding; i++)
+      s.put(' ');
   }
 }
 
@@ -146,8 +158,12 @@ int shown_level = static_cast<int>(level::warn);
 
 }  // namespace
 
-void set_level(int l) { shown_level = l; }
-bool enabled(level l) { return static_cast<int>(l) <= shown_level; }
+void set_level(int l) {
+  shown_level = l;
+}
+bool enabled(level l) {
+  return static_cast<int>(l) <= shown_level;
+}
 
 void vwrite(level l, std::string_view fmt, const format_arg* args, usize count) {
   char line[line_max];
@@ -157,16 +173,20 @@ void vwrite(level l, std::string_view fmt, const format_arg* args, usize count) 
   line[n++] = '\n';
   {
     lock_guard g(ring_lock);
-    for (usize i = 0; i < n; i++) ring[ring_end++ % ring_size] = line[i];
+    for (usize i = 0; i < n; i++)
+      ring[ring_end++ % ring_size] = line[i];
   }
-  if (enabled(l)) console::write({line, n});
+  if (enabled(l))
+    console::write({line, n});
 }
 
 usize copy_ring(char* out, usize size) {
   lock_guard g(ring_lock);
   u64 have = ring_end < ring_size ? ring_end : ring_size;
-  if (have > size) have = size;
-  for (u64 i = 0; i < have; i++) out[i] = ring[(ring_end - have + i) % ring_size];
+  if (have > size)
+    have = size;
+  for (u64 i = 0; i < have; i++)
+    out[i] = ring[(ring_end - have + i) % ring_size];
   return have;
 }
 

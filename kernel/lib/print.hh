@@ -1,7 +1,7 @@
 // Formatting and the kernel's log without libc: `{}` placeholders, type safe, no allocation.
 //
-// Placeholders: `{}` default, `{:x}` hexadecimal, `{:08x}` zero-padded, `{:>8}`/`{:<8}` width. Arguments: integers, bool,
-// char, const char*, std::string_view, pointers (printed as 0x...). Unknown placeholders print as written.
+// Placeholders: `{}` default, `{:x}` hexadecimal, `{:08x}` zero-padded, `{:>8}`/`{:<8}` width. Arguments: integers,
+// bool, char, const char*, std::string_view, pointers (printed as 0x...). Unknown placeholders print as written.
 // Context: any, interrupt too. A log line longer than 512 bytes is cut.
 #pragma once
 
@@ -68,18 +68,28 @@ void write(level l, std::string_view fmt, const Args&... args) {
   const format_arg list[] = {format_arg(args)..., format_arg(0)};
   vwrite(l, fmt, list, sizeof...(args));
 }
-// Each call is one line on the console, "solaster: " before it; no newline in `fmt`. Lines before the console exists, and
-// lines that are not shown, stay in a ring of 16 KiB.
+// Each call is one line on the console, "solaster: " before it; no newline in `fmt`. Lines before the console exists,
+// and lines that are not shown, stay in a ring of 16 KiB.
 template <typename... Args>
-void error(std::string_view fmt, const Args&... args) { write(level::error, fmt, args...); }
+void error(std::string_view fmt, const Args&... args) {
+  write(level::error, fmt, args...);
+}
 template <typename... Args>
-void warn(std::string_view fmt, const Args&... args) { write(level::warn, fmt, args...); }
+void warn(std::string_view fmt, const Args&... args) {
+  write(level::warn, fmt, args...);
+}
 template <typename... Args>
-void note(std::string_view fmt, const Args&... args) { write(level::note, fmt, args...); }
+void note(std::string_view fmt, const Args&... args) {
+  write(level::note, fmt, args...);
+}
 template <typename... Args>
-void info(std::string_view fmt, const Args&... args) { write(level::info, fmt, args...); }
+void info(std::string_view fmt, const Args&... args) {
+  write(level::info, fmt, args...);
+}
 template <typename... Args>
-void debug(std::string_view fmt, const Args&... args) { write(level::debug, fmt, args...); }
+void debug(std::string_view fmt, const Args&... args) {
+  write(level::debug, fmt, args...);
+}
 
 void set_level(int level);
 

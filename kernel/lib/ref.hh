@@ -22,7 +22,8 @@ class counted {
   void add_ref() const { _count.fetch_add(1, std::memory_order_relaxed); }
   // The release of every holder pairs with the acquire of the last, who destroys.
   void drop_ref() const {
-    if (_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (_count.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      delete this;
   }
 
  private:
@@ -35,7 +36,8 @@ class ref {
   ref() = default;
   ref(std::nullptr_t) {}
   explicit ref(T* p) : _p(p) {
-    if (_p) _p->add_ref();
+    if (_p)
+      _p->add_ref();
   }
   ref(const ref& o) : ref(o._p) {}
   ref(ref&& o) noexcept : _p(std::exchange(o._p, nullptr)) {}
@@ -46,7 +48,8 @@ class ref {
     return *this;
   }
   ~ref() {
-    if (_p) _p->drop_ref();
+    if (_p)
+      _p->drop_ref();
   }
   T* get() const { return _p; }
   T* operator->() const { return _p; }

@@ -12,7 +12,8 @@ bool is_kernel_text(u64 address) {
 
 symbol find_symbol(u64 address) {
   // Layout: kernel/ksyms.py.
-  if (+ksyms_start == +image_end || !is_kernel_text(address)) return {};
+  if (+ksyms_start == +image_end || !is_kernel_text(address))
+    return {};
   const u32* table = reinterpret_cast<const u32*>(ksyms_start);
   const u32 count = table[0];
   const u32* starts = table + 1;
@@ -28,20 +29,26 @@ symbol find_symbol(u64 address) {
       high = middle;
     }
   }
-  if (low == 0) return {};
+  if (low == 0)
+    return {};
   const char* name = text + names[low - 1];
   return {std::string_view(name, strlen(name)), wanted - starts[low - 1]};
 }
 
 void walk_frames(u64 rip, u64 rbp, usize limit, void (*visit)(void*, u64), void* context) {
-  if (rip) visit(context, rip);
+  if (rip)
+    visit(context, rip);
   for (usize i = 1; i < limit; i++) {
     u64 frame[2];
-    if (rbp & 7 || rbp < 4096) return;
-    if (!mm::copy_in_nofault(frame, reinterpret_cast<const void*>(rbp), sizeof frame)) return;
-    if (frame[1] < 4096) return;
+    if (rbp & 7 || rbp < 4096)
+      return;
+    if (!mm::copy_in_nofault(frame, reinterpret_cast<const void*>(rbp), sizeof frame))
+      return;
+    if (frame[1] < 4096)
+      return;
     visit(context, frame[1]);
-    if (frame[0] <= rbp) return;  // frames go up; anything else is a broken chain
+    if (frame[0] <= rbp)
+      return;  // frames go up; anything else is a broken chain
     rbp = frame[0];
   }
 }

@@ -14,8 +14,9 @@ struct symbol {
 symbol find_symbol(u64 address);
 bool is_kernel_text(u64 address);
 
-// Walks frame pointers from (rip, rbp) and calls `visit` for each return address, at most `limit`. Reads memory with fault
-// protection, so a broken chain only ends the walk. Works for program frames too (those built with frame pointers).
+// Walks frame pointers from (rip, rbp) and calls `visit` for each return address, at most `limit`. Reads memory with
+// fault protection, so a broken chain only ends the walk. Works for program frames too (those built with frame
+// pointers).
 void walk_frames(u64 rip, u64 rbp, usize limit, void (*visit)(void* context, u64 address), void* context);
 
 }  // namespace solaster::kernel

@@ -13,11 +13,13 @@ namespace solaster::kernel {
 class text {
  public:
   text& operator<<(std::string_view s) {
-    for (char c : s) *this << c;
+    for (char c : s)
+      *this << c;
     return *this;
   }
   text& operator<<(char c) {
-    if (!_chars.push_back(c)) _complete = false;
+    if (!_chars.push_back(c))
+      _complete = false;
     return *this;
   }
   text& dec(uint64_t value, int width = 0, char pad = ' ') { return number(value, 10, width, pad); }
@@ -34,8 +36,10 @@ class text {
       digits[n++] = "0123456789abcdef"[value % base];
       value /= base;
     } while (value);
-    for (int i = n; i < width; i++) *this << pad;
-    while (n) *this << digits[--n];
+    for (int i = n; i < width; i++)
+      *this << pad;
+    while (n)
+      *this << digits[--n];
     return *this;
   }
 

@@ -18,8 +18,12 @@ using uptr = std::uintptr_t;
 inline constexpr u64 page_size = 4096;
 inline constexpr u64 huge_page_size = 2u << 20;
 
-constexpr u64 align_up(u64 x, u64 a) { return (x + a - 1) & ~(a - 1); }
-constexpr u64 align_down(u64 x, u64 a) { return x & ~(a - 1); }
+constexpr u64 align_up(u64 x, u64 a) {
+  return (x + a - 1) & ~(a - 1);
+}
+constexpr u64 align_down(u64 x, u64 a) {
+  return x & ~(a - 1);
+}
 
 // A deadline that never comes (monotonic nanoseconds).
 inline constexpr u64 never = ~u64{0};

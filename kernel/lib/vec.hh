@@ -23,27 +23,34 @@ class vec {
   T* data() { return _items.get(); }
 
   [[nodiscard]] bool reserve(size_t capacity) {
-    if (capacity <= _capacity) return true;
+    if (capacity <= _capacity)
+      return true;
     std::unique_ptr<T[]> grown(new (std::nothrow) T[capacity]());
-    if (!grown) return false;
-    for (size_t i = 0; i < _size; i++) grown[i] = std::move(_items[i]);
+    if (!grown)
+      return false;
+    for (size_t i = 0; i < _size; i++)
+      grown[i] = std::move(_items[i]);
     _items = std::move(grown);
     _capacity = capacity;
     return true;
   }
   [[nodiscard]] bool push_back(T item) {
-    if (_size == _capacity && !reserve(_capacity ? _capacity * 2 : 8)) return false;
+    if (_size == _capacity && !reserve(_capacity ? _capacity * 2 : 8))
+      return false;
     _items[_size++] = std::move(item);
     return true;
   }
   // Keeps the order of the others.
   void erase(size_t i) {
-    for (; i + 1 < _size; i++) _items[i] = std::move(_items[i + 1]);
+    for (; i + 1 < _size; i++)
+      _items[i] = std::move(_items[i + 1]);
     _items[--_size] = T();
   }
   [[nodiscard]] bool resize(size_t size) {
-    if (!reserve(size)) return false;
-    for (size_t i = size; i < _size; i++) _items[i] = T();
+    if (!reserve(size))
+      return false;
+    for (size_t i = size; i < _size; i++)
+      _items[i] = T();
     _size = size;
     return true;
   }

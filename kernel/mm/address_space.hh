@@ -1,12 +1,11 @@
 // The low half of the one address space: the program's mappings, filled on demand.
 //
 // Every page belongs to an area (start, end, protection, backing). Pages come at the first touch (anonymous: zeroed;
-// bytes: copied from memory that the kernel holds, such as an initrd file), unless populated. A change that takes rights away
-// shoots down the other CPUs' TLBs before it returns.
-// Owns: page tables of the low half and the frames of anonymous and copied pages. Borrows: `bytes` backing memory, for ever.
-// Errors: Linux errno of mmap, munmap, mprotect, madvise (ENOMEM, EINVAL, EEXIST, EACCES).
-// Context: thread; sleeps on the space's mutex. Never touch program memory while holding a lock that a fault needs.
-// Units: bytes; addresses and lengths are rounded to pages here as Linux does.
+// bytes: copied from memory that the kernel holds, such as an initrd file), unless populated. A change that takes
+// rights away shoots down the other CPUs' TLBs before it returns. Owns: page tables of the low half and the frames of
+// anonymous and copied pages. Borrows: `bytes` backing memory, for ever. Errors: Linux errno of mmap, munmap, mprotect,
+// madvise (ENOMEM, EINVAL, EEXIST, EACCES). Context: thread; sleeps on the space's mutex. Never touch program memory
+// while holding a lock that a fault needs. Units: bytes; addresses and lengths are rounded to pages here as Linux does.
 #pragma once
 
 #include <span>
@@ -31,13 +30,13 @@ struct map_request {
   u64 length = 0;
   u32 prot = prot_read | prot_write;
   backing kind = backing::anonymous;
-  bool fixed = false;       // replaces what is there
-  bool no_replace = false;  // with fixed: EEXIST instead of replacing
-  bool populate = false;    // all pages now
-  bool grows_down = false;  // marked [stack]; not grown, the area is what it is
-  bool uncached = false;    // physical only
-  bool no_reserve = false;  // more than there is RAM is fine (MAP_NORESERVE)
-  bool below_4g = false;    // MAP_32BIT: below 2 GiB
+  bool fixed = false;                // replaces what is there
+  bool no_replace = false;           // with fixed: EEXIST instead of replacing
+  bool populate = false;             // all pages now
+  bool grows_down = false;           // marked [stack]; not grown, the area is what it is
+  bool uncached = false;             // physical only
+  bool no_reserve = false;           // more than there is RAM is fine (MAP_NORESERVE)
+  bool below_4g = false;             // MAP_32BIT: below 2 GiB
   const std::byte* bytes = nullptr;  // bytes: content of offset 0 of the area
   u64 bytes_length = 0;              // bytes: valid bytes from there
   u64 physical = 0;                  // physical: base
@@ -74,7 +73,8 @@ status residency(uptr address, u64 length, std::span<u8> out);
 u64 resident_bytes();
 u64 mapped_bytes();
 
-// A random, page-aligned place for `length` bytes: where the loader puts the program (W^X segments keep their distances).
+// A random, page-aligned place for `length` bytes: where the loader puts the program (W^X segments keep their
+// distances).
 uptr random_base(u64 length);
 
 enum class fault_result : u8 { served, no_area, no_right, no_memory };

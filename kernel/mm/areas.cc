@@ -32,9 +32,11 @@ space_state& space() {
 }
 
 area* new_area(const area& model) {
-  if (area_count >= areas_max) return nullptr;
+  if (area_count >= areas_max)
+    return nullptr;
   auto* a = new (std::nothrow) area;
-  if (!a) return nullptr;
+  if (!a)
+    return nullptr;
   a->start = model.start, a->end = model.end, a->prot = model.prot, a->kind = model.kind;
   a->uncached = model.uncached, a->bytes = model.bytes, a->bytes_length = model.bytes_length;
   a->physical = model.physical, a->file_offset = model.file_offset, a->name = model.name;
@@ -48,7 +50,8 @@ area* first_area_after(uptr address) {
   if (i != set.begin()) {
     auto before = i;
     --before;
-    if (before->end > address) return &*before;
+    if (before->end > address)
+      return &*before;
   }
   return i == set.end() ? nullptr : &*i;
 }
@@ -70,9 +73,11 @@ uptr find_gap(u64 length, u64 alignment, uptr top) {
     }
     if (end >= low && end - low >= length) {
       uptr start = align_down(end - length, alignment);
-      if (start >= low) return start;
+      if (start >= low)
+        return start;
     }
-    if (low == program_base) return 0;
+    if (low == program_base)
+      return 0;
     end = i->start;
   }
 }
@@ -103,7 +108,8 @@ void try_join(area* a) {
 
 status insert_area(const area& model) {
   area* a = new_area(model);
-  if (!a) return errc::nomem;
+  if (!a)
+    return errc::nomem;
   space().areas.insert(*a);
   space().mapped += a->end - a->start;
   try_join(a);
@@ -112,9 +118,11 @@ status insert_area(const area& model) {
 
 status split_at(uptr address) {
   area* a = first_area_after(address);
-  if (!a || a->start >= address) return {};
+  if (!a || a->start >= address)
+    return {};
   area* high = new_area(*a);
-  if (!high) return errc::nomem;
+  if (!high)
+    return errc::nomem;
   const u64 distance = address - a->start;
   high->start = address;
   high->file_offset += distance;
@@ -132,15 +140,20 @@ status split_at(uptr address) {
 status remove_areas(uptr start, uptr end) {
   bool any = false;
   for (area* a = first_area_after(start); a && a->start < end; a = first_area_after(a->end)) {
-    if (a->kind == backing::contiguous) return errc::inval;
+    if (a->kind == backing::contiguous)
+      return errc::inval;
     any = true;
   }
-  if (!any) return {};
-  if (status s = split_at(start); !s) return s;
-  if (status s = split_at(end); !s) return s;
+  if (!any)
+    return {};
+  if (status s = split_at(start); !s)
+    return s;
+  if (status s = split_at(end); !s)
+    return s;
   drop_pages(start, end);
   while (area* a = first_area_after(start)) {
-    if (a->start >= end) break;
+    if (a->start >= end)
+      break;
     free_area(a);
   }
   return {};

@@ -1,5 +1,5 @@
-// Buddies: a free block's list node lies in the block itself, and one byte a frame tells the state of the block that starts
-// there, so nothing of a large guest's memory is touched before it is used but that byte array.
+// Buddies: a free block's list node lies in the block itself, and one byte a frame tells the state of the block that
+// starts there, so nothing of a large guest's memory is touched before it is used but that byte array.
 
 #include "kernel/mm/frames.hh"
 
@@ -27,14 +27,19 @@ u8* states = nullptr;
 u64 frame_count = 0;
 u64 free_frames_now = 0, total_frames = 0;
 
-u64 frame_of(const void* block) { return (reinterpret_cast<u64>(block) - physical_map_base) / page_size; }
-free_block* block_at(u64 frame) { return phys_to_virt<free_block>(frame * page_size); }
+u64 frame_of(const void* block) {
+  return (reinterpret_cast<u64>(block) - physical_map_base) / page_size;
+}
+free_block* block_at(u64 frame) {
+  return phys_to_virt<free_block>(frame * page_size);
+}
 
 void push(u64 frame, unsigned order) {
   free_block* b = block_at(frame);
   b->previous = nullptr;
   b->next = lists[order];
-  if (b->next) b->next->previous = b;
+  if (b->next)
+    b->next->previous = b;
   lists[order] = b;
   list_bits |= 1ull << order;
   states[frame] = state_free | static_cast<u8>(order);
@@ -46,9 +51,11 @@ void take_out(u64 frame, unsigned order) {
     b->previous->next = b->next;
   } else {
     lists[order] = b->next;
-    if (!b->next) list_bits &= ~(1ull << order);
+    if (!b->next)
+      list_bits &= ~(1ull << order);
   }
-  if (b->next) b->next->previous = b->previous;
+  if (b->next)
+    b->next->previous = b->previous;
   states[frame] = 0;
 }
 
@@ -56,9 +63,11 @@ void release(u64 frame, unsigned order) {
   free_frames_now += 1ull << order;
   while (order < order_max) {
     u64 buddy = frame ^ (1ull << order);
-    if (buddy + (1ull << order) > frame_count || states[buddy] != (state_free | order)) break;
+    if (buddy + (1ull << order) > frame_count || states[buddy] != (state_free | order))
+      break;
     take_out(buddy, order);
-    if (buddy < frame) frame = buddy;
+    if (buddy < frame)
+      frame = buddy;
     order++;
   }
   push(frame, order);
@@ -79,13 +88,17 @@ void frames_initialise(u8* state_bytes, u64 frames) {
 
 void frames_add(phys_addr start, phys_addr end) {
   u64 first = align_up(start, page_size) / page_size, last = align_down(end, page_size) / page_size;
-  if (first == 0) first = 1;
-  if (last > frame_count) last = frame_count;
+  if (first == 0)
+    first = 1;
+  if (last > frame_count)
+    last = frame_count;
   lock_guard g(lock);
   while (first < last) {
     unsigned order = first ? static_cast<unsigned>(__builtin_ctzll(first)) : order_max;
-    if (order > order_max) order = order_max;
-    while ((1ull << order) > last - first) order--;
+    if (order > order_max)
+      order = order_max;
+    while ((1ull << order) > last - first)
+      order--;
     total_frames += 1ull << order;
     release(first, order);
     first += 1ull << order;
@@ -93,10 +106,12 @@ void frames_add(phys_addr start, phys_addr end) {
 }
 
 phys_addr allocate_frames(unsigned order) {
-  if (order > order_max) return 0;
+  if (order > order_max)
+    return 0;
   lock_guard g(lock);
   u64 candidates = list_bits >> order << order;
-  if (!candidates) return 0;
+  if (!candidates)
+    return 0;
   unsigned have = static_cast<unsigned>(__builtin_ctzll(candidates));
   u64 frame = frame_of(lists[have]);
   take_out(frame, have);
@@ -111,7 +126,8 @@ phys_addr allocate_frames(unsigned order) {
 
 phys_addr allocate_zeroed_frame() {
   phys_addr p = allocate_frames(0);
-  if (p) memset(phys_to_virt(p), 0, page_size);
+  if (p)
+    memset(phys_to_virt(p), 0, page_size);
   return p;
 }
 
@@ -127,7 +143,8 @@ void split_into_huge(phys_addr p, unsigned order) {
   u64 frame = p / page_size;
   lock_guard g(lock);
   KCHECK(frame < frame_count && states[frame] == (state_used | order) && order >= huge_order);
-  for (u64 i = 0; i < (1ull << order); i += 1ull << huge_order) states[frame + i] = state_used | huge_order;
+  for (u64 i = 0; i < (1ull << order); i += 1ull << huge_order)
+    states[frame + i] = state_used | huge_order;
 }
 
 u64 free_huge_bytes() {
@@ -135,7 +152,8 @@ u64 free_huge_bytes() {
   lock_guard g(lock);
   u64 bytes = 0;
   for (unsigned order = huge_order; order <= order_max; order++) {
-    for (free_block* b = lists[order]; b; b = b->next) bytes += page_size << order;
+    for (free_block* b = lists[order]; b; b = b->next)
+      bytes += page_size << order;
   }
   return bytes;
 }
@@ -146,7 +164,11 @@ unsigned used_order(phys_addr p) {
   return s & state_order;
 }
 
-u64 free_bytes() { return free_frames_now * page_size; }
-u64 total_bytes() { return total_frames * page_size; }
+u64 free_bytes() {
+  return free_frames_now * page_size;
+}
+u64 total_bytes() {
+  return total_frames * page_size;
+}
 
 }  // namespace solaster::kernel::mm

@@ -1,7 +1,7 @@
 // kmalloc: slabs of 16 KiB per size class, whole blocks of frames above 2 KiB.
 //
-// A slab is found from an object by rounding down: slabs are naturally aligned, and their first bytes hold the header. A pointer
-// that is page-aligned is a block of frames; a slab never gives out an object on a page border.
+// A slab is found from an object by rounding down: slabs are naturally aligned, and their first bytes hold the header.
+// A pointer that is page-aligned is a block of frames; a slab never gives out an object on a page border.
 
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
@@ -27,10 +27,10 @@ struct slab {
   u32 magic;
   u16 class_index;
   u16 used;
-  u16 fresh;     // objects never given out yet
+  u16 fresh;  // objects never given out yet
   u16 capacity;
   free_object* free;
-  slab* next;    // slabs of the class with room
+  slab* next;  // slabs of the class with room
   slab* previous;
 };
 static_assert(sizeof(slab) <= header_size);
@@ -40,19 +40,25 @@ slab* with_room[class_count];
 
 usize class_of(usize size) {
   for (usize i = 0; i < class_count; i++) {
-    if (size <= classes[i]) return i;
+    if (size <= classes[i])
+      return i;
   }
   return class_count;
 }
 
-char* object_at(slab* s, usize i) { return reinterpret_cast<char*>(s) + header_size + i * classes[s->class_index]; }
+char* object_at(slab* s, usize i) {
+  return reinterpret_cast<char*>(s) + header_size + i * classes[s->class_index];
+}
 
-bool is_page_aligned(const void* p) { return (reinterpret_cast<u64>(p) & (page_size - 1)) == 0; }
+bool is_page_aligned(const void* p) {
+  return (reinterpret_cast<u64>(p) & (page_size - 1)) == 0;
+}
 
 void link(slab* s) {
   s->previous = nullptr;
   s->next = with_room[s->class_index];
-  if (s->next) s->next->previous = s;
+  if (s->next)
+    s->next->previous = s;
   with_room[s->class_index] = s;
 }
 
@@ -62,12 +68,14 @@ void unlink(slab* s) {
   } else {
     with_room[s->class_index] = s->next;
   }
-  if (s->next) s->next->previous = s->previous;
+  if (s->next)
+    s->next->previous = s->previous;
 }
 
 slab* new_slab(usize index) {
   mm::phys_addr p = mm::allocate_frames(slab_order);
-  if (!p) return nullptr;
+  if (!p)
+    return nullptr;
   auto* s = mm::phys_to_virt<slab>(p);
   *s = {slab_magic, static_cast<u16>(index), 0, 0, 0, nullptr, nullptr, nullptr};
   s->capacity = static_cast<u16>((slab_size - header_size) / classes[index]);
@@ -77,7 +85,8 @@ slab* new_slab(usize index) {
 
 void* allocate_block(usize size) {
   unsigned order = 0;
-  while ((page_size << order) < size) order++;
+  while ((page_size << order) < size)
+    order++;
   mm::phys_addr p = mm::allocate_frames(order);
   return p ? mm::phys_to_virt(p) : nullptr;
 }
@@ -91,37 +100,46 @@ void* take_object(slab* s) {
     // A fresh object on a page border would look like a block of frames: it is never given out.
     while (!object && s->fresh < s->capacity) {
       char* o = object_at(s, s->fresh++);
-      if (!is_page_aligned(o)) object = o;
+      if (!is_page_aligned(o))
+        object = o;
     }
   }
-  if (object) s->used++;
+  if (object)
+    s->used++;
   return object;
 }
 
 }  // namespace
 
 void* kmalloc(usize size) {
-  if (size > class_max) return size > (usize{1} << 40) ? nullptr : allocate_block(size);
+  if (size > class_max)
+    return size > (usize{1} << 40) ? nullptr : allocate_block(size);
   usize index = class_of(size ? size : 1);
   lock_guard g(lock);
   for (;;) {
     slab* s = with_room[index];
-    if (!s) s = new_slab(index);
-    if (!s) return nullptr;
+    if (!s)
+      s = new_slab(index);
+    if (!s)
+      return nullptr;
     void* object = take_object(s);
-    if (!s->free && s->fresh >= s->capacity) unlink(s);
-    if (object) return object;
+    if (!s->free && s->fresh >= s->capacity)
+      unlink(s);
+    if (object)
+      return object;
   }
 }
 
 void* kzalloc(usize size) {
   void* p = kmalloc(size);
-  if (p) memset(p, 0, size);
+  if (p)
+    memset(p, 0, size);
   return p;
 }
 
 void kfree(void* p) {
-  if (!p) return;
+  if (!p)
+    return;
   if (is_page_aligned(p)) {
     mm::phys_addr pa = mm::virt_to_phys_linear(p);
     mm::free_frames(pa, mm::used_order(pa));
@@ -135,7 +153,8 @@ void kfree(void* p) {
   o->next = s->free;
   s->free = o;
   s->used--;
-  if (!had_room) link(s);
+  if (!had_room)
+    link(s);
   if (s->used == 0 && (s->next || s->previous)) {  // keep the last one with room
     unlink(s);
     s->magic = 0;
@@ -147,15 +166,34 @@ void kfree(void* p) {
 
 void* operator new(std::size_t n) {
   void* p = solaster::kernel::kmalloc(n);
-  if (!p) solaster::kernel::panic("out of memory for {} bytes", n);
+  if (!p)
+    solaster::kernel::panic("out of memory for {} bytes", n);
   return p;
 }
-void* operator new[](std::size_t n) { return operator new(n); }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return solaster::kernel::kmalloc(n); }
-void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return solaster::kernel::kmalloc(n); }
-void operator delete(void* p) noexcept { solaster::kernel::kfree(p); }
-void operator delete[](void* p) noexcept { solaster::kernel::kfree(p); }
-void operator delete(void* p, std::size_t) noexcept { solaster::kernel::kfree(p); }
-void operator delete[](void* p, std::size_t) noexcept { solaster::kernel::kfree(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { solaster::kernel::kfree(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { solaster::kernel::kfree(p); }
+void* operator new[](std::size_t n) {
+  return operator new(n);
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  return solaster::kernel::kmalloc(n);
+}
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept {
+  return solaster::kernel::kmalloc(n);
+}
+void operator delete(void* p) noexcept {
+  solaster::kernel::kfree(p);
+}
+void operator delete[](void* p) noexcept {
+  solaster::kernel::kfree(p);
+}
+void operator delete(void* p, std::size_t) noexcept {
+  solaster::kernel::kfree(p);
+}
+void operator delete[](void* p, std::size_t) noexcept {
+  solaster::kernel::kfree(p);
+}
+void operator delete(void* p, const std::nothrow_t&) noexcept {
+  solaster::kernel::kfree(p);
+}
+void operator delete[](void* p, const std::nothrow_t&) noexcept {
+  solaster::kernel::kfree(p);
+}

@@ -28,8 +28,10 @@ bool map_stack_pages(u64 bottom, u64 size) {
   for (u64 v = bottom; v < bottom + size; v += page_size) {
     u64* e = paging::find_entry(v, true);
     phys_addr p = e && !(*e & paging::present) ? allocate_frames(0) : 0;
-    if (e && (*e & paging::present)) continue;  // left from an attempt that ran out of memory
-    if (!p) return false;
+    if (e && (*e & paging::present))
+      continue;  // left from an attempt that ran out of memory
+    if (!p)
+      return false;
     *e = p | paging::present | paging::writable | paging::no_execute | paging::global;
   }
   return true;
@@ -41,10 +43,9 @@ volatile void* map_device(phys_addr base, u64 length) {
   const u64 offset = base & (page_size - 1);
   lock_guard g(lock);
   u64 v = reserve(length + offset);
-  bool ok = paging::map_range(v, base - offset, align_up(length + offset, page_size),
-                              paging::writable | paging::no_execute | paging::global | paging::cache_disable |
-                                  paging::write_through,
-                              false);
+  bool ok = paging::map_range(
+      v, base - offset, align_up(length + offset, page_size),
+      paging::writable | paging::no_execute | paging::global | paging::cache_disable | paging::write_through, false);
   return ok ? reinterpret_cast<volatile void*>(v + offset) : nullptr;
 }
 
@@ -52,15 +53,16 @@ const void* map_firmware(phys_addr base, u64 length) {
   const u64 offset = base & (page_size - 1);
   lock_guard g(lock);
   u64 v = reserve(length + offset);
-  bool ok = paging::map_range(v, base - offset, align_up(length + offset, page_size), paging::no_execute | paging::global,
-                              false);
+  bool ok = paging::map_range(v, base - offset, align_up(length + offset, page_size),
+                              paging::no_execute | paging::global, false);
   return ok ? reinterpret_cast<const void*>(v + offset) : nullptr;
 }
 
 u64 allocate_kernel_stack_of(usize size) {
   lock_guard g(lock);
   u64 v = reserve(size + page_size);
-  if (!map_stack_pages(v + page_size, size)) panic("out of memory for the stacks of a CPU");
+  if (!map_stack_pages(v + page_size, size))
+    panic("out of memory for the stacks of a CPU");
   return v + page_size + size;
 }
 
@@ -71,9 +73,11 @@ u64 allocate_thread_stack() {
     free_stack = reinterpret_cast<u64*>(*word);
     return reinterpret_cast<u64>(word + 1);
   }
-  if (next_slot == slots_max) return 0;
+  if (next_slot == slots_max)
+    return 0;
   u64 bottom = kernel_map_base + next_slot * slot_size + page_size;
-  if (!map_stack_pages(bottom, kernel_stack_size)) return 0;
+  if (!map_stack_pages(bottom, kernel_stack_size))
+    return 0;
   next_slot++;
   return bottom + kernel_stack_size;
 }
@@ -86,8 +90,10 @@ void free_thread_stack(u64 top) {
 }
 
 bool is_stack_guard(u64 address) {
-  if (address < kernel_map_base || address >= next_free) return false;
-  if (address < slots_end) return (address - kernel_map_base) % slot_size < page_size;
+  if (address < kernel_map_base || address >= next_free)
+    return false;
+  if (address < slots_end)
+    return (address - kernel_map_base) % slot_size < page_size;
   u64* e = paging::find_entry(address, false);
   return !e || !(*e & paging::present);
 }

@@ -16,8 +16,8 @@ volatile void* map_device(phys_addr base, u64 length);
 // Read-only view of firmware tables outside RAM that the physical map does not cover.
 const void* map_firmware(phys_addr base, u64 length);
 
-// A stack of `size` bytes (a multiple of the page size) with an unmapped page below; returns its top. Never freed. Panics when
-// memory is out (boot only).
+// A stack of `size` bytes (a multiple of the page size) with an unmapped page below; returns its top. Never freed.
+// Panics when memory is out (boot only).
 u64 allocate_kernel_stack_of(usize size);
 // A thread's kernel stack (kernel_stack_size, guard below); 0 when memory is out. free takes the same top.
 u64 allocate_thread_stack();

@@ -13,7 +13,8 @@ namespace {
 
 using namespace paging;
 
-// Frames that program memory never takes: page tables and the kernel's own needs go on when the program has eaten the rest.
+// Frames that program memory never takes: page tables and the kernel's own needs go on when the program has eaten the
+// rest.
 constexpr u64 kernel_reserve_bytes = 256 * 1024;
 
 u64 next_boundary(u64 v, u64 size, u64 end) {
@@ -38,7 +39,8 @@ void for_each_large(uptr start, uptr end, Visit visit) {
     }
     u64* e2 = &phys_to_virt<u64>(e3 & address_mask)[v >> 21 & 511];
     u64 stop = next_boundary(v, huge_page_size, end);
-    if (*e2) visit(v, stop, e2);
+    if (*e2)
+      visit(v, stop, e2);
     v = stop;
   }
 }
@@ -47,17 +49,20 @@ void for_each_large(uptr start, uptr end, Visit visit) {
 template <typename Visit>
 void for_each_page(uptr start, uptr end, Visit visit) {
   for_each_large(start, end, [&](u64 v, u64 stop, u64* e2) {
-    if (*e2 & huge) return;
+    if (*e2 & huge)
+      return;
     u64* table = phys_to_virt<u64>(*e2 & address_mask);
     for (; v < stop; v += page_size) {
       u64* e = &table[v >> 12 & 511];
-      if (*e) visit(v, e);
+      if (*e)
+        visit(v, e);
     }
   });
 }
 
 void release_page(u64 entry) {
-  if (!(entry & owned)) return;
+  if (!(entry & owned))
+    return;
   free_frames(entry & address_mask, 0);
   space().resident.fetch_sub(page_size, std::memory_order_relaxed);
 }
@@ -66,11 +71,16 @@ void release_page(u64 entry) {
 
 u64 entry_flags(const area& a) {
   u64 flags = 0;
-  if (a.prot & (prot_read | prot_write | prot_exec)) flags |= present;
-  if (a.prot & prot_write) flags |= writable;
-  if (!(a.prot & prot_exec)) flags |= no_execute;
-  if (a.uncached) flags |= cache_disable | write_through;
-  if (!(flags & present)) flags |= parked;
+  if (a.prot & (prot_read | prot_write | prot_exec))
+    flags |= present;
+  if (a.prot & prot_write)
+    flags |= writable;
+  if (!(a.prot & prot_exec))
+    flags |= no_execute;
+  if (a.uncached)
+    flags |= cache_disable | write_through;
+  if (!(flags & present))
+    flags |= parked;
   return flags;
 }
 
@@ -93,13 +103,15 @@ void drop_pages(uptr start, uptr end) {
       }
     }
   });
-  if (any) flush_tlb_everywhere(start, end);
+  if (any)
+    flush_tlb_everywhere(start, end);
   for_each_large(start, end, [&](u64 v, u64 stop, u64* e2) {
     u64* table = phys_to_virt<u64>(*e2 & address_mask);
     const bool whole = stop - v == huge_page_size;
     for (; v < stop; v += page_size) {
       u64& e = table[v >> 12 & 511];
-      if (e) release_page(e);
+      if (e)
+        release_page(e);
       e = 0;
     }
     if (whole) {
@@ -117,28 +129,34 @@ void change_pages(const area& a, uptr start, uptr end) {
     const u64 before = *e;
     *e = (before & ~rights) | (wanted & rights);
     // Only a right taken away must be forgotten at once; a stale lack of one ends in a fault that finds the page there.
-    if ((before & present) && ((before & ~*e & (present | writable)) || (*e & ~before & no_execute))) flush = true;
+    if ((before & present) && ((before & ~*e & (present | writable)) || (*e & ~before & no_execute)))
+      flush = true;
   });
-  if (flush) flush_tlb_everywhere(start, end);
+  if (flush)
+    flush_tlb_everywhere(start, end);
 }
 
 void move_pages(uptr from, uptr to, u64 length) {
   bool any = false;
   for_each_page(from, from + length, [&](u64 v, u64* e) {
     u64* target = find_entry(to + (v - from), true);
-    if (!target) return;  // out of memory for a table: the page stays behind and is freed with the old range
+    if (!target)
+      return;  // out of memory for a table: the page stays behind and is freed with the old range
     *target = *e;
     any = any || (*e & present);
     *e = 0;
   });
-  if (any) flush_tlb_everywhere(from, from + length);
+  if (any)
+    flush_tlb_everywhere(from, from + length);
 }
 
 fault_result fill_page(area& a, uptr page) {
   u64* large = nullptr;
   u64* e = find_entry(page, true, &large);
-  if (large) return fault_result::served;
-  if (!e) return fault_result::no_memory;
+  if (large)
+    return fault_result::served;
+  if (!e)
+    return fault_result::no_memory;
   const u64 flags = entry_flags(a);
   if (*e) {  // there already: another CPU was faster, or this CPU's TLB is behind
     const u64 rights = present | writable | no_execute | parked;
@@ -150,9 +168,11 @@ fault_result fill_page(area& a, uptr page) {
     *e = (a.physical + (page - a.start)) | flags;
     return fault_result::served;
   }
-  if (free_bytes() < kernel_reserve_bytes) return fault_result::no_memory;
+  if (free_bytes() < kernel_reserve_bytes)
+    return fault_result::no_memory;
   phys_addr p = allocate_frames(0);
-  if (!p) return fault_result::no_memory;
+  if (!p)
+    return fault_result::no_memory;
   auto* content = phys_to_virt<std::byte>(p);
   usize have = 0;
   const u64 offset = page - a.start;
@@ -171,9 +191,11 @@ void count_resident(uptr start, uptr end, u64& bytes, u8* each) {
   for_each_large(start, end, [&](u64 v, u64 stop, u64* e2) {
     for (u64 p = v; p < stop; p += page_size) {
       const bool there = (*e2 & huge) || (phys_to_virt<u64>(*e2 & address_mask)[p >> 12 & 511] & address_mask);
-      if (!there) continue;
+      if (!there)
+        continue;
       bytes += page_size;
-      if (each) each[(p - start) / page_size] = 1;
+      if (each)
+        each[(p - start) / page_size] = 1;
     }
   });
 }

@@ -26,9 +26,11 @@ span_of_memory holes[6];  // sorted by start
 unsigned hole_count = 0;
 
 void add_hole(u64 start, u64 end) {
-  if (start >= end) return;
+  if (start >= end)
+    return;
   unsigned i = hole_count++;
-  for (; i > 0 && holes[i - 1].start > start; i--) holes[i] = holes[i - 1];
+  for (; i > 0 && holes[i - 1].start > start; i--)
+    holes[i] = holes[i - 1];
   holes[i] = {align_down(start, page_size), align_up(end, page_size)};
 }
 
@@ -37,15 +39,19 @@ template <typename Visit>
 void for_each_free(Visit visit) {
   const loader_information& l = loader_info();
   for (unsigned i = 0; i < l.range_count; i++) {
-    if (l.ranges[i].type != static_cast<u32>(memory_type::ram) || l.ranges[i].start >= address_max) continue;
+    if (l.ranges[i].type != static_cast<u32>(memory_type::ram) || l.ranges[i].start >= address_max)
+      continue;
     u64 at = align_up(l.ranges[i].start, page_size);
     const u64 end = align_down(l.ranges[i].end, page_size);
     for (unsigned h = 0; h < hole_count && at < end; h++) {
-      if (holes[h].end <= at || holes[h].start >= end) continue;
-      if (holes[h].start > at) visit(at, holes[h].start);
+      if (holes[h].end <= at || holes[h].start >= end)
+        continue;
+      if (holes[h].start > at)
+        visit(at, holes[h].start);
       at = holes[h].end;
     }
-    if (at < end) visit(at, end);
+    if (at < end)
+      visit(at, end);
   }
 }
 
@@ -59,15 +65,18 @@ void initialise_frames() {
   const u64 frames = top / page_size;
   u64 states = 0;
   for_each_free([&](u64 start, u64 end) {
-    if (!states && start >= 0x100000 && end <= early_mapped && end - start > frames) states = start;
+    if (!states && start >= 0x100000 && end <= early_mapped && end - start > frames)
+      states = start;
   });
   if (!states || boot_info().memory_bytes < memory_min) {
-    refuse("too little memory: {} KiB of RAM, at least {} KiB are needed", boot_info().memory_bytes >> 10, memory_min >> 10);
+    refuse("too little memory: {} KiB of RAM, at least {} KiB are needed", boot_info().memory_bytes >> 10,
+           memory_min >> 10);
   }
   add_hole(states, states + frames);
   frames_initialise(phys_to_virt<u8>(states), frames);
   for_each_free([](u64 start, u64 end) {
-    if (end <= early_mapped) frames_add(start, end);
+    if (end <= early_mapped)
+      frames_add(start, end);
   });
 }
 
@@ -90,7 +99,8 @@ void build_tables() {
   *find_entry(reinterpret_cast<u64>(boot_stack), false) = 0;  // the boot stack's guard
   const loader_information& l = loader_info();
   for (unsigned i = 0; i < l.range_count; i++) {
-    if (l.ranges[i].type != static_cast<u32>(memory_type::ram) || l.ranges[i].start >= address_max) continue;
+    if (l.ranges[i].type != static_cast<u32>(memory_type::ram) || l.ranges[i].start >= address_max)
+      continue;
     // 2 MiB pages reach a little over the range's ends: into what nobody addresses through this map.
     const u64 start = align_down(l.ranges[i].start, huge_page_size), end = align_up(l.ranges[i].end, huge_page_size);
     if (!map_range(physical_map_base + start, start, end - start, writable | no_execute | global, true)) {
@@ -107,7 +117,8 @@ void initialise_memory() {
   initialise_frames();
   build_tables();
   for_each_free([](u64 start, u64 end) {
-    if (end > early_mapped) frames_add(start, end);
+    if (end > early_mapped)
+      frames_add(start, end);
   });
 }
 

@@ -20,7 +20,8 @@ constexpr uptr shard_memory_top = 0x6000'0000'0000;
 void give_back(memory_block* blocks, u32 count) {
   for (u32 i = 0; i < count; i++) {
     // Merged neighbours are freed in the 2 MiB pieces they are made of at least.
-    for (u64 at = 0; at < blocks[i].length; at += huge_page_size) free_frames(blocks[i].physical + at, huge_order);
+    for (u64 at = 0; at < blocks[i].length; at += huge_page_size)
+      free_frames(blocks[i].physical + at, huge_order);
   }
 }
 
@@ -29,11 +30,13 @@ result<u32> collect(u64 bytes, memory_block* blocks, u32 capacity) {
   u32 count = 0;
   for (u64 left = bytes; left;) {
     unsigned order = order_max;
-    while ((page_size << order) > left) order--;
+    while ((page_size << order) > left)
+      order--;
     phys_addr p = 0;
     for (; order >= huge_order; order--) {
       p = allocate_frames(order);
-      if (p) break;
+      if (p)
+        break;
     }
     if (!p) {
       give_back(blocks, count);
@@ -61,12 +64,15 @@ result<u32> collect(u64 bytes, memory_block* blocks, u32 capacity) {
 }  // namespace
 
 result<mapped_blocks> map_shard_memory(u64 bytes, memory_block* blocks, u32 capacity) {
-  if (bytes > total_bytes()) return errc::nomem;
+  if (bytes > total_bytes())
+    return errc::nomem;
   bytes = align_up(bytes, huge_page_size);
-  if (bytes + reserve_bytes() / 2 > free_bytes()) return errc::nomem;
+  if (bytes + reserve_bytes() / 2 > free_bytes())
+    return errc::nomem;
   mutex_guard g(space().lock);
   result<u32> count = collect(bytes, blocks, capacity);
-  if (!count) return count.error();
+  if (!count)
+    return count.error();
   const uptr base = find_gap(bytes, huge_page_size, shard_memory_top);
   area a;
   a.start = base, a.end = base + bytes, a.prot = prot_read | prot_write, a.kind = backing::contiguous;
@@ -79,7 +85,8 @@ result<mapped_blocks> map_shard_memory(u64 bytes, memory_block* blocks, u32 capa
   for (u32 i = 0; i < *count; i++) {
     const u64 flags = paging::writable | paging::no_execute;
     // Table pages come from the reserve: two 4 KiB pages a gigabyte.
-    if (!paging::map_range(at, blocks[i].physical, blocks[i].length, flags, true)) return errc::nomem;
+    if (!paging::map_range(at, blocks[i].physical, blocks[i].length, flags, true))
+      return errc::nomem;
     at += blocks[i].length;
   }
   space().resident.fetch_add(bytes, std::memory_order_relaxed);

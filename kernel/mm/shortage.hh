@@ -1,6 +1,5 @@
-// When to refuse what a program asks for although there is a little memory left: pages of the stack or the heap that are touched
-// for the first time cannot be refused, so the last of the memory is theirs.
-// Context: any.
+// When to refuse what a program asks for although there is a little memory left: pages of the stack or the heap that
+// are touched for the first time cannot be refused, so the last of the memory is theirs. Context: any.
 #pragma once
 
 #include "kernel/mm/frames.hh"

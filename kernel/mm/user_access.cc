@@ -20,46 +20,61 @@ class nofault_scope {
   thread* _thread;
 };
 
-bool is_program(const void* p, usize n) { return is_program_range(reinterpret_cast<uptr>(p), n); }
+bool is_program(const void* p, usize n) {
+  return is_program_range(reinterpret_cast<uptr>(p), n);
+}
 
 }  // namespace
 
 usize copy_in_partial(void* dst, const void* src, usize n) {
-  if (!is_program(src, n)) return 0;
+  if (!is_program(src, n))
+    return 0;
   return n - copy_guarded(dst, src, n);
 }
 usize copy_out_partial(void* dst, const void* src, usize n) {
-  if (!is_program(dst, n)) return 0;
+  if (!is_program(dst, n))
+    return 0;
   return n - copy_guarded(dst, src, n);
 }
-bool copy_in(void* dst, const void* src, usize n) { return is_program(src, n) && copy_guarded(dst, src, n) == 0; }
-bool copy_out(void* dst, const void* src, usize n) { return is_program(dst, n) && copy_guarded(dst, src, n) == 0; }
-bool clear_out(void* dst, usize n) { return is_program(dst, n) && clear_guarded(dst, n) == 0; }
+bool copy_in(void* dst, const void* src, usize n) {
+  return is_program(src, n) && copy_guarded(dst, src, n) == 0;
+}
+bool copy_out(void* dst, const void* src, usize n) {
+  return is_program(dst, n) && copy_guarded(dst, src, n) == 0;
+}
+bool clear_out(void* dst, usize n) {
+  return is_program(dst, n) && clear_guarded(dst, n) == 0;
+}
 
 long copy_string_in(char* dst, const char* src, usize size) {
   usize at = 0;
   while (at < size) {
     // Up to the end of the page: the string may end just before an unmapped one.
     usize n = page_size - ((reinterpret_cast<uptr>(src) + at) & (page_size - 1));
-    if (n > size - at) n = size - at;
+    if (n > size - at)
+      n = size - at;
     usize got = copy_in_partial(dst + at, src + at, n);
     for (usize i = 0; i < got; i++) {
-      if (dst[at + i] == 0) return static_cast<long>(at + i);
+      if (dst[at + i] == 0)
+        return static_cast<long>(at + i);
     }
-    if (got < n) return efault;
+    if (got < n)
+      return efault;
     at += n;
   }
   return enametoolong;
 }
 
 bool read_u32_nofault(u32& value, const u32* src) {
-  if (!is_program(src, sizeof(u32))) return false;
+  if (!is_program(src, sizeof(u32)))
+    return false;
   nofault_scope s;
   return load_u32_guarded(&value, src) == 0;
 }
 
 bool cmpxchg_u32_nofault(u32* dst, u32& expected, u32 desired, bool& exchanged) {
-  if (!is_program(dst, sizeof(u32))) return false;
+  if (!is_program(dst, sizeof(u32)))
+    return false;
   nofault_scope s;
   int r = cmpxchg_u32_guarded(dst, &expected, desired);
   exchanged = r == 0;

@@ -1,9 +1,9 @@
 // Reading and writing program memory from the kernel: a bad pointer is EFAULT, never a crash.
 //
-// A fault on an address that the program may use is served (demand paging, copy of a file page) and the access goes on; any
-// other makes the function return false. Addresses outside the program's half are refused.
-// Context: thread; may sleep (takes the address space's lock): hold no spinlock. The *_nofault forms never sleep and may
-// be called under a spinlock: they fail where a fault would have to be served.
+// A fault on an address that the program may use is served (demand paging, copy of a file page) and the access goes on;
+// any other makes the function return false. Addresses outside the program's half are refused. Context: thread; may
+// sleep (takes the address space's lock): hold no spinlock. The *_nofault forms never sleep and may be called under a
+// spinlock: they fail where a fault would have to be served.
 #pragma once
 
 #include <span>
@@ -23,7 +23,9 @@ T* program_pointer(uptr address) {
   return reinterpret_cast<T*>(address);
 }
 
-inline bool is_program_range(uptr p, usize n) { return p < program_end && n <= program_end - p; }
+inline bool is_program_range(uptr p, usize n) {
+  return p < program_end && n <= program_end - p;
+}
 
 [[nodiscard]] bool copy_in(void* dst, const void* program_src, usize n);
 [[nodiscard]] bool copy_out(void* program_dst, const void* src, usize n);
@@ -33,9 +35,13 @@ usize copy_in_partial(void* dst, const void* program_src, usize n);
 usize copy_out_partial(void* program_dst, const void* src, usize n);
 
 template <typename T>
-[[nodiscard]] bool get(T& value, const T* program_src) { return copy_in(&value, program_src, sizeof(T)); }
+[[nodiscard]] bool get(T& value, const T* program_src) {
+  return copy_in(&value, program_src, sizeof(T));
+}
 template <typename T>
-[[nodiscard]] bool put(T* program_dst, const T& value) { return copy_out(program_dst, &value, sizeof(T)); }
+[[nodiscard]] bool put(T* program_dst, const T& value) {
+  return copy_out(program_dst, &value, sizeof(T));
+}
 
 // Length without the NUL, -EFAULT, or -ENAMETOOLONG when there is no NUL in `size` bytes. The copy is NUL-terminated.
 long copy_string_in(char* dst, const char* program_src, usize size);

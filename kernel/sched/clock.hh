@@ -10,8 +10,8 @@ struct solaster_clock;
 
 namespace solaster::kernel {
 
-u64 now_ns();            // CLOCK_MONOTONIC
-i64 realtime_ns();       // CLOCK_REALTIME, since 1970
+u64 now_ns();       // CLOCK_MONOTONIC
+i64 realtime_ns();  // CLOCK_REALTIME, since 1970
 void set_realtime_ns(i64 now);
 const char* wall_clock_name();  // "cmos", "kvmclock" or "none"
 const solaster_clock* clock_parameters();

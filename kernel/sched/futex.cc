@@ -38,19 +38,24 @@ struct bucket {
 };
 bucket buckets[bucket_count];
 
-bucket& bucket_of(uptr address) { return buckets[(address >> 2) * 0x9e3779b97f4a7c15ull >> 56]; }
+bucket& bucket_of(uptr address) {
+  return buckets[(address >> 2) * 0x9e3779b97f4a7c15ull >> 56];
+}
 
 // Reads the word with its page made present first; the bucket's lock is taken for each try.
 template <typename Locked>
 status with_word(u32* address, Locked locked) {
   const uptr a = reinterpret_cast<uptr>(address);
-  if (a & 3) return errc::inval;
+  if (a & 3)
+    return errc::inval;
   constexpr int tries = 16;  // a page that another thread unmaps again and again is not worth more
   for (int i = 0; i < tries; i++) {
-    if (!mm::fault_in(a, sizeof(u32), false)) return errc::fault;
+    if (!mm::fault_in(a, sizeof(u32), false))
+      return errc::fault;
     bool again = false;
     status s = locked(again);
-    if (!again) return s;
+    if (!again)
+      return s;
   }
   return errc::fault;
 }
@@ -61,7 +66,8 @@ bucket& lock_bucket(sleeper& s) {
     const uptr a = __atomic_load_n(&s.address, __ATOMIC_ACQUIRE);
     bucket& b = bucket_of(a);
     b.lock.lock();
-    if (s.address == a) return b;
+    if (s.address == a)
+      return b;
     b.lock.unlock();
   }
 }
@@ -84,7 +90,8 @@ usize wake_locked(bucket& b, uptr address, usize count, u32 bitset) {
 }  // namespace
 
 status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
-  if (bitset == 0) return errc::inval;
+  if (bitset == 0)
+    return errc::inval;
   sleeper me;
   me.who = current();
   me.address = reinterpret_cast<uptr>(address);
@@ -97,11 +104,13 @@ status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
       again = true;
       return {};
     }
-    if (value != expected) return errc::again;
+    if (value != expected)
+      return errc::again;
     b.push(me);
     return {};
   });
-  if (!queued) return queued;
+  if (!queued)
+    return queued;
 
   status result = {};
   while (!me.woken.load(std::memory_order_acquire)) {
@@ -135,7 +144,8 @@ usize wake(u32* address, usize count, u32 bitset) {
 
 result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count, const u32* expected) {
   const uptr a = reinterpret_cast<uptr>(from), target = reinterpret_cast<uptr>(to);
-  if (target & 3) return errc::inval;
+  if (target & 3)
+    return errc::inval;
   usize n = 0;
   status s = with_word(from, [&](bool& again) -> status {
     bucket& b1 = bucket_of(a);
@@ -171,12 +181,14 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
       }
       n += moved;
     }
-    if (&b1 != &b2) b2.lock.unlock();
+    if (&b1 != &b2)
+      b2.lock.unlock();
     b1.lock.unlock();
     restore_flags(flags);
     return r;
   });
-  if (!s) return s.error();
+  if (!s)
+    return s.error();
   return n;
 }
 

@@ -15,7 +15,8 @@ inline constexpr u32 match_any = ~u32{0};
 status wait(u32* address, u32 expected, u32 bitset, u64 deadline);
 // Returns the number of threads woken.
 usize wake(u32* address, usize count, u32 bitset = match_any);
-// FUTEX_REQUEUE / CMP_REQUEUE (compare: *expected non-null). Returns woken + requeued; errc::again when the word differs.
+// FUTEX_REQUEUE / CMP_REQUEUE (compare: *expected non-null). Returns woken + requeued; errc::again when the word
+// differs.
 result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count, const u32* expected);
 
 }  // namespace solaster::kernel::futex

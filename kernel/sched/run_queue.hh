@@ -7,8 +7,8 @@
 
 namespace solaster::kernel::sched {
 
-// A thread on a queue is `ready`; it may still be on its CPU for the few instructions until it has switched away (on_cpu),
-// so only its own CPU takes it then.
+// A thread on a queue is `ready`; it may still be on its CPU for the few instructions until it has switched away
+// (on_cpu), so only its own CPU takes it then.
 struct alignas(64) run_queue {
   spinlock lock{rank::scheduler};
   thread* first = nullptr;
@@ -31,7 +31,8 @@ struct alignas(64) run_queue {
     } else {
       first = t->next_ready;
     }
-    if (last == t) last = previous;
+    if (last == t)
+      last = previous;
     count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
   }
 };

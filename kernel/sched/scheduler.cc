@@ -12,7 +12,9 @@
 
 namespace solaster::kernel {
 
-thread* current() { return SOLASTER_GS_READ(thread*, 8); }
+thread* current() {
+  return SOLASTER_GS_READ(thread*, 8);
+}
 
 namespace sched {
 namespace {
@@ -32,26 +34,35 @@ bool is_idle_cpu(unsigned cpu) {
          queues[cpu].count.load(std::memory_order_relaxed) == 0;
 }
 
-bool may_run_on(const thread* t, unsigned cpu) { return t->affinity >> cpu & 1; }
+bool may_run_on(const thread* t, unsigned cpu) {
+  return t->affinity >> cpu & 1;
+}
 
 // The CPU a ready thread goes to: its last one if that is free or nobody else is, else a free one.
 unsigned choose_cpu(const thread* t) {
   const unsigned home = t->cpu;
   // Still on its stack there, on the way out: only that CPU can take it.
-  if (t->on_cpu.load(std::memory_order_acquire)) return home;
-  if (may_run_on(t, home) && is_idle_cpu(home)) return home;
+  if (t->on_cpu.load(std::memory_order_acquire))
+    return home;
+  if (may_run_on(t, home) && is_idle_cpu(home))
+    return home;
   unsigned best = cpus_max;
   u32 best_count = ~0u;
   for (unsigned i = 0; i < cpus; i++) {
-    if (!may_run_on(t, i) || !cpu_data(i).is_online.load(std::memory_order_acquire)) continue;
-    if (is_idle_cpu(i)) return i;
+    if (!may_run_on(t, i) || !cpu_data(i).is_online.load(std::memory_order_acquire))
+      continue;
+    if (is_idle_cpu(i))
+      return i;
     u32 n = queues[i].count.load(std::memory_order_relaxed) * 2 + (i != home);
-    if (n < best_count) best_count = n, best = i;
+    if (n < best_count)
+      best_count = n, best = i;
   }
-  if (best != cpus_max) return best;
+  if (best != cpus_max)
+    return best;
   // Bound to CPUs that are not there yet: wait for the first of them.
   for (unsigned i = 0; i < cpus; i++) {
-    if (may_run_on(t, i)) return i;
+    if (may_run_on(t, i))
+      return i;
   }
   return home;
 }
@@ -61,7 +72,8 @@ void press(unsigned cpu) {
   const unsigned me = this_cpu_number();
   per_cpu& c = cpu_data(cpu);
   if (cpu != me) {
-    if (c.is_online.load(std::memory_order_acquire)) send_reschedule(cpu);
+    if (c.is_online.load(std::memory_order_acquire))
+      send_reschedule(cpu);
     return;
   }
   if (c.is_idling.load(std::memory_order_relaxed)) {
@@ -81,7 +93,8 @@ void press(unsigned cpu) {
 thread* take_first(unsigned cpu) {
   run_queue& q = queues[cpu];
   thread* t = q.first;
-  if (t) q.take(nullptr, t);
+  if (t)
+    q.take(nullptr, t);
   return t;
 }
 
@@ -90,11 +103,13 @@ thread* steal() {
   for (unsigned i = 1; i < cpus; i++) {
     unsigned victim = (me + i) % cpus;
     run_queue& q = queues[victim];
-    if (q.count.load(std::memory_order_relaxed) == 0) continue;
+    if (q.count.load(std::memory_order_relaxed) == 0)
+      continue;
     lock_guard g(q.lock);
     thread* previous = nullptr;
     for (thread* t = q.first; t; previous = t, t = t->next_ready) {
-      if (t->on_cpu.load(std::memory_order_acquire) || !may_run_on(t, me)) continue;
+      if (t->on_cpu.load(std::memory_order_acquire) || !may_run_on(t, me))
+        continue;
       q.take(previous, t);
       return t;
     }
@@ -103,7 +118,8 @@ thread* steal() {
 }
 
 void save_extended(thread* t) {
-  if (!t->xstate) return;
+  if (!t->xstate)
+    return;
   t->saved_light = t->light_switch;
   if (t->light_switch) {
     xstate_save_light(t->light);
@@ -115,7 +131,8 @@ void save_extended(thread* t) {
 }
 
 void load_extended(thread* t, bool migrated) {
-  if (!t->xstate) return;
+  if (!t->xstate)
+    return;
   per_cpu* c = this_cpu_data();
   if (t->saved_light) {
     xstate_load_light(t->light);
@@ -162,7 +179,8 @@ void switch_to(thread* next) {
   next->context_switches++;
   save_extended(me);
   const bool migrated = next->cpu != c->number;
-  if (migrated) next->saved_elsewhere = true;
+  if (migrated)
+    next->saved_elsewhere = true;
   next->cpu = c->number;
   next->on_cpu.store(true, std::memory_order_relaxed);
   c->current = next;
@@ -182,7 +200,8 @@ thread* take_next(thread* me) {
       lock_guard g(q.lock);
       next = take_first(cpu);
     }
-    if (!next || next == me || may_run_on(next, cpu) || next->on_cpu.load(std::memory_order_acquire)) return next;
+    if (!next || next == me || may_run_on(next, cpu) || next->on_cpu.load(std::memory_order_acquire))
+      return next;
     make_ready(next);  // its affinity changed while it waited here
   }
   return steal();
@@ -194,8 +213,8 @@ void halt() {
   const u64 start = now_ns();
   c->idle_since_ns = start;
   c->is_idling.store(true, std::memory_order_release);
-  // A thread put on the queue before is_idling was set was put there without an interrupt, one after it comes with one, which
-  // waits for `sti`.
+  // A thread put on the queue before is_idling was set was put there without an interrupt, one after it comes with one,
+  // which waits for `sti`.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (queues[c->number].count.load(std::memory_order_relaxed) == 0 && !need_resched()) {
     enter_lazy_tlb();
@@ -209,8 +228,8 @@ void halt() {
   c->current->run_start_ns = now;
 }
 
-// Interrupts off. The current thread's state says whether it stays ready. When there is nothing to run, the CPU idles right
-// here, on the sleeping thread's stack: the common case of one thread that waits for a device costs no switch.
+// Interrupts off. The current thread's state says whether it stays ready. When there is nothing to run, the CPU idles
+// right here, on the sleeping thread's stack: the common case of one thread that waits for a device costs no switch.
 void schedule() {
   per_cpu* c = this_cpu_data();
   KCHECK(c->locks_held == 0);
@@ -236,7 +255,8 @@ void schedule() {
       next = take_next(me);
     } while (!next);
   }
-  if (!next) next = me->is_idle ? me : c->idle;
+  if (!next)
+    next = me->is_idle ? me : c->idle;
   next->state.store(thread_state::running, std::memory_order_relaxed);
   // A slice only if somebody waits.
   const bool contended = !next->is_idle && q.count.load(std::memory_order_relaxed);
@@ -250,19 +270,25 @@ void schedule() {
       slice_ends[c->number] = me->slice_start_ns + slice_ns;
     }
   }
-  if (slice_ends[this_cpu_number()] != never) rearm_local_timer();
+  if (slice_ends[this_cpu_number()] != never)
+    rearm_local_timer();
 }
 
 void on_sleep_timer(timer* t) {
   auto* sleeper = reinterpret_cast<thread*>(reinterpret_cast<char*>(t) - offsetof(thread, sleep_timer));
   u32 expected = token_parked;
-  if (sleeper->token.compare_exchange_strong(expected, token_none)) make_ready(sleeper);
+  if (sleeper->token.compare_exchange_strong(expected, token_none))
+    make_ready(sleeper);
 }
 
 }  // namespace
 
-run_queue& queue_of(unsigned cpu) { return queues[cpu]; }
-u64& slice_end() { return slice_ends[this_cpu_number()]; }
+run_queue& queue_of(unsigned cpu) {
+  return queues[cpu];
+}
+u64& slice_end() {
+  return slice_ends[this_cpu_number()];
+}
 
 void make_ready(thread* t) {
   const u64 flags = save_flags_and_disable();
@@ -282,7 +308,9 @@ void reschedule() {
   restore_flags(flags);
 }
 
-void yield() { reschedule(); }
+void yield() {
+  reschedule();
+}
 
 park_result park(u64 deadline) {
   thread* me = current();
@@ -308,7 +336,8 @@ park_result park(u64 deadline) {
   } else {
     me->state.store(thread_state::running, std::memory_order_relaxed);
   }
-  if (deadline != never) cancel(me->sleep_timer);
+  if (deadline != never)
+    cancel(me->sleep_timer);
   seen = token_set;
   const bool woken = me->token.compare_exchange_strong(seen, token_none);
   restore_flags(flags);
@@ -318,17 +347,21 @@ park_result park(u64 deadline) {
 void unpark(thread* t) {
   if (t->token.exchange(token_set) == token_parked) {
     make_ready(t);
-  } else if (t->work_pending.load(std::memory_order_acquire) && t != current() && t->on_cpu.load(std::memory_order_acquire)) {
+  } else if (t->work_pending.load(std::memory_order_acquire) && t != current() &&
+             t->on_cpu.load(std::memory_order_acquire)) {
     // It runs in the program on another CPU: an interrupt brings it here to see its signal.
     send_reschedule(t->cpu);
   }
 }
 
 void sleep_until(u64 deadline) {
-  while (now_ns() < deadline) park(deadline);
+  while (now_ns() < deadline)
+    park(deadline);
 }
 
-bool is_interrupted() { return current()->work_pending.load(std::memory_order_acquire) != 0; }
+bool is_interrupted() {
+  return current()->work_pending.load(std::memory_order_acquire) != 0;
+}
 
 void on_timer_interrupt() {
   const u64 now = now_ns();
@@ -371,7 +404,8 @@ void exit_current_switch() {
   thread* me = current();
   me->state.store(thread_state::dead, std::memory_order_relaxed);
   per_cpu* c = this_cpu_data();
-  if (c->xstate_owner == me) c->xstate_owner = nullptr;
+  if (c->xstate_owner == me)
+    c->xstate_owner = nullptr;
   schedule();
   panic("a dead thread runs");
 }
@@ -404,23 +438,34 @@ void idle_loop() {
 
 status set_affinity(thread* t, u64 mask) {
   const u64 all = cpus == 64 ? ~u64{0} : (u64{1} << cpus) - 1;
-  if (!(mask & all)) return errc::inval;
+  if (!(mask & all))
+    return errc::inval;
   t->affinity = mask & all;
   if (t == current()) {
-    if (!may_run_on(t, this_cpu_number())) reschedule();
+    if (!may_run_on(t, this_cpu_number()))
+      reschedule();
   } else if (t->on_cpu.load(std::memory_order_acquire)) {
     send_reschedule(t->cpu);
   }
   return {};
 }
 
-unsigned cpu_count() { return cpus; }
-unsigned online_count() { return online.load(std::memory_order_relaxed); }
-unsigned this_cpu() { return this_cpu_number(); }
-void set_cpu_count(unsigned n) { cpus = n; }
+unsigned cpu_count() {
+  return cpus;
+}
+unsigned online_count() {
+  return online.load(std::memory_order_relaxed);
+}
+unsigned this_cpu() {
+  return this_cpu_number();
+}
+void set_cpu_count(unsigned n) {
+  cpus = n;
+}
 void set_online(unsigned cpu) {
   cpu_data(cpu).is_online.store(true, std::memory_order_release);
-  if (cpu) online.fetch_add(1, std::memory_order_relaxed);
+  if (cpu)
+    online.fetch_add(1, std::memory_order_relaxed);
 }
 
 void set_fs_base(u64 base) {
@@ -433,13 +478,15 @@ void set_fs_base(u64 base) {
 
 u64 cpu_time_ns(thread* t) {
   u64 ns = t->run_ns.load(std::memory_order_relaxed);
-  if (t == current()) ns += now_ns() - t->run_start_ns;
+  if (t == current())
+    ns += now_ns() - t->run_start_ns;
   return ns;
 }
 
 u64 context_switch_count() {
   u64 n = 0;
-  for (unsigned i = 0; i < cpus; i++) n += statistics_of(i).context_switches;
+  for (unsigned i = 0; i < cpus; i++)
+    n += statistics_of(i).context_switches;
   return n;
 }
 u64 interrupt_count() {

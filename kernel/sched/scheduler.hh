@@ -5,7 +5,8 @@
 
 namespace solaster::kernel::sched {
 
-// Makes the code that runs now on `cpu` its idle thread (boot, and each CPU's start). `stack_top` is the stack it runs on.
+// Makes the code that runs now on `cpu` its idle thread (boot, and each CPU's start). `stack_top` is the stack it runs
+// on.
 void adopt_idle(unsigned cpu, u64 stack_top);
 // Never returns: runs threads, sleeps when there are none.
 [[noreturn]] void idle_loop();

@@ -1,7 +1,7 @@
 // Threads: creation, sleeping and waking, CPUs.
 //
-// Every sleep is park(): it returns when somebody called unpark() since the last park (a sticky token), or at the deadline. So
-// callers loop on their own condition, and a wake is never lost. Kernel code (depth > 0) is not preempted.
+// Every sleep is park(): it returns when somebody called unpark() since the last park (a sticky token), or at the
+// deadline. So callers loop on their own condition, and a wake is never lost. Kernel code (depth > 0) is not preempted.
 // Owns: a thread owns its kernel stack and save area; the structure lives until exit_current's last reference is gone.
 // Context: thread, unless said.
 #pragma once
@@ -27,13 +27,13 @@ enum class thread_state : u8 { running, ready, parked, dead };
 
 struct thread {
   // Offsets 0..39 are known to entry.S.
-  u64 kernel_stack_top = 0;    // rsp of an empty kernel stack
-  std::atomic<u32> depth{0};   // > 0: in the kernel (system call, fault, direct call); no signals, no preemption
-  // Something to do on the way back to the program: a signal, an exit. Set by anyone (then unpark the thread), cleared and
-  // looked at by task::on_return_to_program.
+  u64 kernel_stack_top = 0;   // rsp of an empty kernel stack
+  std::atomic<u32> depth{0};  // > 0: in the kernel (system call, fault, direct call); no signals, no preemption
+  // Something to do on the way back to the program: a signal, an exit. Set by anyone (then unpark the thread), cleared
+  // and looked at by task::on_return_to_program.
   std::atomic<u32> work_pending{0};
-  u64 saved_rsp = 0;           // while switched out
-  u64 fs_base = 0;             // FS of the program; change with set_fs_base
+  u64 saved_rsp = 0;                  // while switched out
+  u64 fs_base = 0;                    // FS of the program; change with set_fs_base
   trap_frame* entry_frame = nullptr;  // the frame of the program's last entry by syscall or fault, while in the kernel
 
   task::task_state* task = nullptr;
@@ -46,15 +46,15 @@ struct thread {
   // private to sched/
   std::atomic<u32> token{0};
   std::atomic<bool> on_cpu{false};
-  bool light_switch = false;   // switched out of a direct call: only callee-saved state matters
+  bool light_switch = false;  // switched out of a direct call: only callee-saved state matters
   bool is_idle = false;
   std::atomic<u32> nofault{0};
-  bool moves = false;          // leaves this CPU at the switch, for one that its affinity allows
+  bool moves = false;            // leaves this CPU at the switch, for one that its affinity allows
   bool saved_elsewhere = false;  // the registers it left on another CPU are not what this CPU holds
   u64 slice_start_ns = 0;
   u64 run_start_ns = 0;
   thread* next_ready = nullptr;
-  void* xstate = nullptr;        // 64-byte aligned save area; null: a kernel thread
+  void* xstate = nullptr;  // 64-byte aligned save area; null: a kernel thread
   light_xstate light;
   bool saved_light = false;
   void* stack_mapping = nullptr;
@@ -76,10 +76,9 @@ enum class park_result : u8 { woken, timed_out };
 // A thread that has not started: allocate, fill (`task`, `fs_base`), then start().
 // kernel form: runs entry(argument) in the kernel with depth 1; returning ends the thread.
 result<thread*> create_kernel_thread(const char* name, void (*entry)(void*), void* argument);
-// program form: starts in the program with these registers (rip, rsp, rflags, rax, ... all used), depth 0, and the extended
-// state of `copy_xstate_from` (the current thread for clone; null: that of a new program).
-result<thread*> create_program_thread(const char* name, const trap_frame& start, u64 fs_base,
-                                      thread* copy_xstate_from);
+// program form: starts in the program with these registers (rip, rsp, rflags, rax, ... all used), depth 0, and the
+// extended state of `copy_xstate_from` (the current thread for clone; null: that of a new program).
+result<thread*> create_program_thread(const char* name, const trap_frame& start, u64 fs_base, thread* copy_xstate_from);
 void start(thread* t);  // puts it on a run queue
 void hold(thread* t);   // one more reference
 void drop(thread* t);   // one less; the last frees it (never the running thread's own)
@@ -88,14 +87,14 @@ void drop(thread* t);   // one less; the last frees it (never the running thread
 [[noreturn]] void enter_program(const trap_frame& start);
 
 park_result park(u64 deadline = never);
-void unpark(thread* t);  // any context
-void yield();            // lets others of this CPU run
+void unpark(thread* t);          // any context
+void yield();                    // lets others of this CPU run
 void sleep_until(u64 deadline);  // not interruptible
 // True when work_pending is set for the current thread: an interruptible wait ends with EINTR.
 bool is_interrupted();
 
 status set_affinity(thread* t, u64 mask);  // EINVAL: no CPU of it exists; moves the current thread at once
-unsigned cpu_count();    // CPUs that the firmware lists (fixed at boot)
+unsigned cpu_count();                      // CPUs that the firmware lists (fixed at boot)
 unsigned online_count();
 unsigned this_cpu();
 void set_fs_base(u64 base);  // of the current thread

@@ -1,7 +1,7 @@
 // Making and ending threads.
 
-#include "kernel/arch/x86_64/traps.hh"
 #include "kernel/arch/x86_64/per_cpu.hh"
+#include "kernel/arch/x86_64/traps.hh"
 #include "kernel/arch/x86_64/xstate.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
@@ -27,31 +27,36 @@ constexpr u64 top_shift = 8;
 void* allocate_xstate() {
   // The pointer before the aligned area is what kmalloc gave.
   auto* raw = static_cast<char*>(kmalloc(xstate_size() + xstate_alignment + sizeof(void*)));
-  if (!raw) return nullptr;
+  if (!raw)
+    return nullptr;
   auto* area = reinterpret_cast<char*>(align_up(reinterpret_cast<u64>(raw + sizeof(void*)), xstate_alignment));
   reinterpret_cast<void**>(area)[-1] = raw;
   xstate_initialise_area(area);
   return area;
 }
 void free_xstate(void* area) {
-  if (area) kfree(static_cast<void**>(area)[-1]);
+  if (area)
+    kfree(static_cast<void**>(area)[-1]);
 }
 
 thread* allocate_thread(const char* name) {
   auto* t = new (std::nothrow) thread;
-  if (!t) return nullptr;
+  if (!t)
+    return nullptr;
   u64 top = mm::allocate_thread_stack();
   if (!top) {
     delete t;
     return nullptr;
   }
   t->kernel_stack_top = top - top_shift;
-  for (usize i = 0; name && name[i] && i + 1 < sizeof t->name; i++) t->name[i] = name[i];
+  for (usize i = 0; name && name[i] && i + 1 < sizeof t->name; i++)
+    t->name[i] = name[i];
   t->depth = 1;
   t->cpu = this_cpu_number();
   lock_guard g(all_lock);
   t->all_next = all_first;
-  if (all_first) all_first->all_previous = t;
+  if (all_first)
+    all_first->all_previous = t;
   all_first = t;
   return t;
 }
@@ -60,7 +65,8 @@ thread* allocate_thread(const char* name) {
 void prepare_stack(thread* t, u64 below) {
   u64* sp = reinterpret_cast<u64*>(below & ~u64{15});
   *--sp = reinterpret_cast<u64>(&thread_start);
-  for (int i = 0; i < 6; i++) *--sp = 0;
+  for (int i = 0; i < 6; i++)
+    *--sp = 0;
   t->saved_rsp = reinterpret_cast<u64>(sp);
 }
 
@@ -68,7 +74,8 @@ void prepare_stack(thread* t, u64 below) {
 
 result<thread*> create_kernel_thread(const char* name, void (*entry)(void*), void* argument) {
   thread* t = allocate_thread(name);
-  if (!t) return errc::nomem;
+  if (!t)
+    return errc::nomem;
   t->entry = entry;
   t->argument = argument;
   prepare_stack(t, t->kernel_stack_top);
@@ -77,7 +84,8 @@ result<thread*> create_kernel_thread(const char* name, void (*entry)(void*), voi
 
 result<thread*> create_program_thread(const char* name, const trap_frame& start, u64 fs_base, thread* copy_from) {
   void* area = allocate_xstate();
-  if (!area) return errc::nomem;
+  if (!area)
+    return errc::nomem;
   thread* t = allocate_thread(name);
   if (!t) {
     free_xstate(area);
@@ -100,12 +108,17 @@ result<thread*> create_program_thread(const char* name, const trap_frame& start,
   return t;
 }
 
-void start(thread* t) { make_ready(t); }
+void start(thread* t) {
+  make_ready(t);
+}
 
-void hold(thread* t) { t->references.fetch_add(1, std::memory_order_relaxed); }
+void hold(thread* t) {
+  t->references.fetch_add(1, std::memory_order_relaxed);
+}
 
 void drop(thread* t) {
-  if (t->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(t);
+  if (t->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    destroy(t);
 }
 
 void destroy(thread* t) {
@@ -116,12 +129,14 @@ void destroy(thread* t) {
     } else {
       all_first = t->all_next;
     }
-    if (t->all_next) t->all_next->all_previous = t->all_previous;
+    if (t->all_next)
+      t->all_next->all_previous = t->all_previous;
   }
   // Another CPU may hold "the registers are this thread's" for an address that a new thread gets: forget it everywhere.
   for (unsigned i = 0; i < cpu_count(); i++) {
     thread* expected = t;
-    __atomic_compare_exchange_n(&cpu_data(i).xstate_owner, &expected, nullptr, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&cpu_data(i).xstate_owner, &expected, nullptr, false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
   }
   free_xstate(t->xstate);
   mm::free_thread_stack(t->kernel_stack_top + top_shift);
@@ -131,7 +146,8 @@ void destroy(thread* t) {
 void exit_current() {
   enable_interrupts();
   thread* t = current();
-  if (t->task) task::on_thread_exit(t);
+  if (t->task)
+    task::on_thread_exit(t);
   exit_current_switch();
 }
 
@@ -139,7 +155,8 @@ void enter_program(const trap_frame& start) {
   thread* t = current();
   if (!t->xstate) {
     t->xstate = allocate_xstate();
-    if (!t->xstate) panic("out of memory for the first program thread");
+    if (!t->xstate)
+      panic("out of memory for the first program thread");
   }
   trap_frame frame = start;
   frame.cs = 8;
@@ -154,7 +171,8 @@ void enter_program(const trap_frame& start) {
 
 void for_each_thread(void (*visit)(thread*, void*), void* context) {
   lock_guard g(all_lock);
-  for (thread* t = all_first; t; t = t->all_next) visit(t, context);
+  for (thread* t = all_first; t; t = t->all_next)
+    visit(t, context);
 }
 
 }  // namespace solaster::kernel::sched

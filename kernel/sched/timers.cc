@@ -1,6 +1,7 @@
 // Timers of a CPU in a pairing heap: arming is constant time, the earliest is the root.
 //
-// Links: `left` is the first child, `right` the next sibling, `parent` the previous sibling or, for a first child, the parent.
+// Links: `left` is the first child, `right` the next sibling, `parent` the previous sibling or, for a first child, the
+// parent.
 
 #include "kernel/arch/x86_64/interrupts.hh"
 #include "kernel/lib/panic.hh"
@@ -18,15 +19,18 @@ struct alignas(64) timer_queue {
 timer_queue queues[cpus_max];
 
 timer* meld(timer* a, timer* b) {
-  if (!a) return b;
-  if (!b) return a;
+  if (!a)
+    return b;
+  if (!b)
+    return a;
   if (b->deadline < a->deadline) {
     timer* swap = a;
     a = b;
     b = swap;
   }
   b->right = a->left;
-  if (a->left) a->left->parent = b;
+  if (a->left)
+    a->left->parent = b;
   b->parent = a;
   a->left = b;
   return a;
@@ -39,7 +43,8 @@ timer* merge_pairs(timer* first) {
     timer* b = a->right;
     first = b ? b->right : nullptr;
     a->right = a->parent = nullptr;
-    if (b) b->right = b->parent = nullptr;
+    if (b)
+      b->right = b->parent = nullptr;
     timer* m = meld(a, b);
     m->right = pairs;
     pairs = m;
@@ -63,10 +68,12 @@ void take_out(timer_queue& q, timer* t) {
     } else {
       t->parent->right = t->right;
     }
-    if (t->right) t->right->parent = t->parent;
+    if (t->right)
+      t->right->parent = t->parent;
     q.root = meld(q.root, merge_pairs(t->left));
   }
-  if (q.root) q.root->parent = q.root->right = nullptr;
+  if (q.root)
+    q.root->parent = q.root->right = nullptr;
   t->left = t->right = t->parent = nullptr;
   t->is_armed = false;
 }
@@ -86,24 +93,29 @@ void arm(timer& t, u64 deadline) {
   q.root = meld(q.root, &t);
   const bool is_first = q.root == &t;
   q.lock.unlock();
-  if (is_first) rearm_local_timer();
+  if (is_first)
+    rearm_local_timer();
   restore_flags(flags);
 }
 
 void cancel(timer& t) {
   for (;;) {
     const i32 cpu = __atomic_load_n(&t.cpu, __ATOMIC_ACQUIRE);
-    if (cpu < 0) return;
+    if (cpu < 0)
+      return;
     // Only this CPU's interrupts change it, and none is between here and the caller.
-    if (static_cast<unsigned>(cpu) == this_cpu_number() && !__atomic_load_n(&t.is_armed, __ATOMIC_ACQUIRE)) return;
+    if (static_cast<unsigned>(cpu) == this_cpu_number() && !__atomic_load_n(&t.is_armed, __ATOMIC_ACQUIRE))
+      return;
     timer_queue& q = queues[cpu];
     bool is_firing;
     {
       lock_guard g(q.lock);
-      if (t.is_armed) take_out(q, &t);
+      if (t.is_armed)
+        take_out(q, &t);
       is_firing = q.firing == &t && static_cast<unsigned>(cpu) != this_cpu_number();
     }
-    if (!is_firing) return;
+    if (!is_firing)
+      return;
     cpu_relax();
   }
 }
@@ -115,7 +127,8 @@ u64 run_timers(u64 now) {
     {
       lock_guard g(q.lock);
       t = q.root;
-      if (!t || t->deadline > now) return t ? t->deadline : never;
+      if (!t || t->deadline > now)
+        return t ? t->deadline : never;
       take_out(q, t);
       q.firing = t;
     }
@@ -133,7 +146,8 @@ void rearm_local_timer() {
     lock_guard g(q.lock);
     next = q.root ? q.root->deadline : never;
   }
-  if (slice_end() < next) next = slice_end();
+  if (slice_end() < next)
+    next = slice_end();
   // An interrupt that comes earlier than needed does no harm, and programming the timer costs more: leave it.
   u64& armed = this_cpu_data()->timer_armed_for;
   if (next < armed) {

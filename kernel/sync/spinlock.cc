@@ -20,7 +20,8 @@ void spinlock::lock() {
   KCHECK(c->locks_held == 0 || c->lock_ranks[c->locks_held - 1] < static_cast<u8>(_rank));
   u32 expected = 0;
   while (!_owner.compare_exchange_weak(expected, c->number + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
-    while (_owner.load(std::memory_order_relaxed) != 0) cpu_relax();
+    while (_owner.load(std::memory_order_relaxed) != 0)
+      cpu_relax();
     expected = 0;
   }
   note_taken(c, _rank);
@@ -29,7 +30,8 @@ void spinlock::lock() {
 bool spinlock::try_lock() {
   per_cpu* c = this_cpu_data();
   u32 expected = 0;
-  if (!_owner.compare_exchange_strong(expected, c->number + 1, std::memory_order_acquire)) return false;
+  if (!_owner.compare_exchange_strong(expected, c->number + 1, std::memory_order_acquire))
+    return false;
   note_taken(c, _rank);
   return true;
 }
@@ -41,6 +43,8 @@ void spinlock::unlock() {
   _owner.store(0, std::memory_order_release);
 }
 
-bool spinlock::is_mine() const { return _owner.load(std::memory_order_relaxed) == this_cpu_number() + 1; }
+bool spinlock::is_mine() const {
+  return _owner.load(std::memory_order_relaxed) == this_cpu_number() + 1;
+}
 
 }  // namespace solaster::kernel

@@ -1,4 +1,5 @@
-// Spinlocks with ranks: a lock may be taken only while every lock held has a lower rank, so there is no deadlock by order.
+// Spinlocks with ranks: a lock may be taken only while every lock held has a lower rank, so there is no deadlock by
+// order.
 //
 // Taken with interrupts off always (kernel code is not preempted, but interrupts take these locks too).
 // Context: any. Hold for a bounded, short time; never sleep, never touch program memory under one.
@@ -32,7 +33,7 @@ class spinlock {
  public:
   explicit constexpr spinlock(rank r) : _rank(r) {}
   spinlock(const spinlock&) = delete;
-  void lock();          // interrupts must be off
+  void lock();  // interrupts must be off
   void unlock();
   bool try_lock();
   bool is_locked() const { return _owner.load(std::memory_order_relaxed) != 0; }

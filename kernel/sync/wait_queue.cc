@@ -21,7 +21,8 @@ void wait_queue::add(waiter& w) {
 
 void wait_queue::remove(waiter& w) {
   lock_guard g(_lock);
-  if (!w.queued) return;
+  if (!w.queued)
+    return;
   if (w.previous) {
     w.previous->next = w.next;
   } else {
@@ -35,12 +36,13 @@ void wait_queue::remove(waiter& w) {
   w.queued = false;
 }
 
-// A waiter stays on the queue until its thread takes it off; the woken one moves to the end, so that the next wake_one finds
-// another.
+// A waiter stays on the queue until its thread takes it off; the woken one moves to the end, so that the next wake_one
+// finds another.
 usize wait_queue::wake_one() {
   lock_guard g(_lock);
   waiter* w = _first;
-  if (!w) return 0;
+  if (!w)
+    return 0;
   if (w->next) {
     _first = w->next;
     _first->previous = nullptr;
@@ -56,22 +58,24 @@ usize wait_queue::wake_one() {
 usize wait_queue::wake_all() {
   lock_guard g(_lock);
   usize n = 0;
-  for (waiter* w = _first; w; w = w->next, n++) sched::unpark(w->who);
+  for (waiter* w = _first; w; w = w->next, n++)
+    sched::unpark(w->who);
   return n;
 }
 
 // The proof. lock: a thread that cannot take the owner word counts itself in _waiting and queues before it tries again;
-// unlock: clears the owner, then (seq_cst) reads _waiting. Either unlock sees the count and wakes, or the locker's try came
-// after the clear and succeeds. Spurious wakes only cause another try.
-// Fairness: a thread that was woken in vain twice counts itself in _starving before its next try. While that is not zero only
-// such threads take the lock, and unlock wakes everybody: so one of them is among those that try, and the others sleep again
-// without a loss, since the starving one's unlock wakes the next.
+// unlock: clears the owner, then (seq_cst) reads _waiting. Either unlock sees the count and wakes, or the locker's try
+// came after the clear and succeeds. Spurious wakes only cause another try. Fairness: a thread that was woken in vain
+// twice counts itself in _starving before its next try. While that is not zero only such threads take the lock, and
+// unlock wakes everybody: so one of them is among those that try, and the others sleep again without a loss, since the
+// starving one's unlock wakes the next.
 void mutex::lock() {
   constexpr int patience = 2;
   thread* me = current();
   KCHECK(!is_mine());
   thread* nobody = nullptr;
-  if (_starving.load() == 0 && _owner.compare_exchange_strong(nobody, me)) return;
+  if (_starving.load() == 0 && _owner.compare_exchange_strong(nobody, me))
+    return;
   _waiting.fetch_add(1);
   int tries = 0;
   bool is_starving = false;
@@ -84,7 +88,8 @@ void mutex::lock() {
         return (is_starving || _starving.load() == 0) && try_lock();
       },
       never, false);
-  if (is_starving) _starving.fetch_sub(1);
+  if (is_starving)
+    _starving.fetch_sub(1);
   _waiting.fetch_sub(1);
 }
 
@@ -96,7 +101,8 @@ bool mutex::try_lock() {
 void mutex::unlock() {
   KCHECK(is_mine());
   _owner.store(nullptr);
-  if (_waiting.load() == 0) return;
+  if (_waiting.load() == 0)
+    return;
   if (_starving.load()) {
     _queue.wake_all();
   } else {
@@ -104,6 +110,8 @@ void mutex::unlock() {
   }
 }
 
-bool mutex::is_mine() const { return _owner.load(std::memory_order_relaxed) == current(); }
+bool mutex::is_mine() const {
+  return _owner.load(std::memory_order_relaxed) == current();
+}
 
 }  // namespace solaster::kernel

@@ -1,8 +1,8 @@
 // Sleeping until something becomes true, and a mutex that sleeps.
 //
-// wait_queue: the condition is tested under no lock of the queue; a wake between the test and the sleep is not lost, because
-// the thread is on the queue before it tests. The mutex does not spin on a holder that is not running.
-// Context: thread (wait, mutex); wake_* from interrupts too.
+// wait_queue: the condition is tested under no lock of the queue; a wake between the test and the sleep is not lost,
+// because the thread is on the queue before it tests. The mutex does not spin on a holder that is not running. Context:
+// thread (wait, mutex); wake_* from interrupts too.
 #pragma once
 
 #include "kernel/lib/types.hh"

@@ -41,12 +41,14 @@ using answer = result<i64>;
 template <class T>
 result<T> read_struct(u64 address) {
   T value;
-  if (!mm::get(value, mm::program_pointer<const T>(address))) return errc::fault;
+  if (!mm::get(value, mm::program_pointer<const T>(address)))
+    return errc::fault;
   return value;
 }
 template <class T>
 status write_struct(u64 address, const T& value) {
-  if (!mm::put(mm::program_pointer<T>(address), value)) return errc::fault;
+  if (!mm::put(mm::program_pointer<T>(address), value))
+    return errc::fault;
   return {};
 }
 

@@ -13,7 +13,9 @@ namespace {
 
 constexpr u64 transfer_max = 0x7ffff000;  // Linux's MAX_RW_COUNT
 
-fs::fd_table& files() { return task::the_process().files; }
+fs::fd_table& files() {
+  return task::the_process().files;
+}
 
 // Guards every file's position: a transfer with the file's own position holds it.
 mutex positions;
@@ -25,78 +27,110 @@ result<usize> transfer(fs::file& f, fs::io& memory, direction d, u64 offset) {
 }
 
 status check_access(fs::file& f, direction d) {
-  if (d == direction::in ? !f.readable() : !f.can_write()) return errc::badf;
+  if (d == direction::in ? !f.readable() : !f.can_write())
+    return errc::badf;
   return {};
 }
 
 // One piece of memory at the file's position (`offset` -1) or at `offset`.
 result<usize> transfer_at(fs::file& f, u64 address, u64 length, direction d, i64 offset) {
-  if (length && !mm::is_program_range(address, length)) return errc::fault;
-  if (length > transfer_max) length = transfer_max;
+  if (length && !mm::is_program_range(address, length))
+    return errc::fault;
+  if (length > transfer_max)
+    length = transfer_max;
   auto memory = fs::io::user(address, length);
-  if (offset >= 0) return transfer(f, memory, d, u64(offset));
-  if (!f.seekable()) return transfer(f, memory, d, 0);
+  if (offset >= 0)
+    return transfer(f, memory, d, u64(offset));
+  if (!f.seekable())
+    return transfer(f, memory, d, 0);
   mutex_guard guard(positions);
   auto moved = transfer(f, memory, d, f.position);
-  if (!moved) return moved;
+  if (!moved)
+    return moved;
   f.position += *moved;
-  if (d == direction::out && (f.flags() & abi::o_append)) f.position = f.size();
+  if (d == direction::out && (f.flags() & abi::o_append))
+    f.position = f.size();
   return moved;
 }
 
 answer one(call& c, direction d, i64 offset) {
   auto f = TRY(files().get(c.i(0)));
   TRY(check_access(*f, d));
-  if (offset != -1 && !f->seekable()) return errc::spipe;
+  if (offset != -1 && !f->seekable())
+    return errc::spipe;
   return i64(TRY(transfer_at(*f, c.u(1), c.u(2), d, offset)));
 }
 
 answer many(call& c, direction d, i64 offset) {
   auto f = TRY(files().get(c.i(0)));
   TRY(check_access(*f, d));
-  if (offset != -1 && !f->seekable()) return errc::spipe;
-  if (c.i(2) < 0 || c.u(2) > abi::iov_max) return errc::inval;
+  if (offset != -1 && !f->seekable())
+    return errc::spipe;
+  if (c.i(2) < 0 || c.u(2) > abi::iov_max)
+    return errc::inval;
   u64 total = 0;
   for (u64 i = 0; i < c.u(2); i++) {
     auto v = TRY(read_struct<abi::iovec>(c.u(1) + i * sizeof(abi::iovec)));
-    if (i64(v.len) < 0) return errc::inval;
-    if (v.len && !mm::is_program_range(v.base, v.len)) return errc::fault;
+    if (i64(v.len) < 0)
+      return errc::inval;
+    if (v.len && !mm::is_program_range(v.base, v.len))
+      return errc::fault;
   }
   for (u64 i = 0; i < c.u(2); i++) {
     auto v = TRY(read_struct<abi::iovec>(c.u(1) + i * sizeof(abi::iovec)));
-    if (v.len == 0) continue;
+    if (v.len == 0)
+      continue;
     // A reader that has something does not wait for more.
-    if (total && d == direction::in && !(f->poll() & abi::poll_in)) break;
+    if (total && d == direction::in && !(f->poll() & abi::poll_in))
+      break;
     auto moved = transfer_at(*f, v.base, v.len, d, offset == -1 ? -1 : offset + i64(total));
-    if (!moved) return total ? answer(i64(total)) : answer(moved.error());
+    if (!moved)
+      return total ? answer(i64(total)) : answer(moved.error());
     total += *moved;
-    if (*moved < v.len) break;
+    if (*moved < v.len)
+      break;
   }
   return i64(total);
 }
 
 answer positioned(call& c, direction d, answer (*how)(call&, direction, i64)) {
-  if (i64(c.u(3)) < 0) return errc::inval;
+  if (i64(c.u(3)) < 0)
+    return errc::inval;
   return how(c, d, i64(c.u(3)));
 }
 
 answer duplicate(int from, int to, u32 flags, bool same_is_error) {
-  if (flags & ~abi::o_cloexec) return errc::inval;
-  if (from == to && same_is_error) return errc::inval;
+  if (flags & ~abi::o_cloexec)
+    return errc::inval;
+  if (from == to && same_is_error)
+    return errc::inval;
   auto f = TRY(files().get(from));
-  if (from == to) return to;
+  if (from == to)
+    return to;
   TRY(files().set(to, f, flags & abi::o_cloexec));
   return to;
 }
 
 }  // namespace
 
-answer sys_read(call& c) { return one(c, direction::in, -1); }
-answer sys_write(call& c) { return one(c, direction::out, -1); }
-answer sys_readv(call& c) { return many(c, direction::in, -1); }
-answer sys_writev(call& c) { return many(c, direction::out, -1); }
-answer sys_pread64(call& c) { return positioned(c, direction::in, one); }
-answer sys_pwrite64(call& c) { return positioned(c, direction::out, one); }
+answer sys_read(call& c) {
+  return one(c, direction::in, -1);
+}
+answer sys_write(call& c) {
+  return one(c, direction::out, -1);
+}
+answer sys_readv(call& c) {
+  return many(c, direction::in, -1);
+}
+answer sys_writev(call& c) {
+  return many(c, direction::out, -1);
+}
+answer sys_pread64(call& c) {
+  return positioned(c, direction::in, one);
+}
+answer sys_pwrite64(call& c) {
+  return positioned(c, direction::out, one);
+}
 
 answer sys_close(call& c) {
   TRY(files().close(c.i(0)));
@@ -105,64 +139,93 @@ answer sys_close(call& c) {
 
 answer sys_close_range(call& c) {
   constexpr u64 cloexec = 4;
-  if (u32(c.u(0)) > u32(c.u(1)) || (c.u(2) & ~u64{6})) return errc::inval;
+  if (u32(c.u(0)) > u32(c.u(1)) || (c.u(2) & ~u64{6}))
+    return errc::inval;
   if (c.u(2) & cloexec) {
-    for (int fd = files().lowest_open(int(c.u(0) & 0x7fffffff)); fd >= 0 && u32(fd) <= u32(c.u(1)); fd = files().lowest_open(fd + 1))
+    for (int fd = files().lowest_open(int(c.u(0) & 0x7fffffff)); fd >= 0 && u32(fd) <= u32(c.u(1));
+         fd = files().lowest_open(fd + 1))
       (void)files().set_close_on_exec(fd, true);
     return 0;
   }
-  if (u32(c.u(0)) < u32(fs::descriptors_max)) files().close_range(u32(c.u(0)), u32(c.u(1)));
+  if (u32(c.u(0)) < u32(fs::descriptors_max))
+    files().close_range(u32(c.u(0)), u32(c.u(1)));
   return 0;
 }
 
 answer sys_lseek(call& c) {
   auto f = TRY(files().get(c.i(0)));
-  if (f->flags() & abi::o_path) return errc::badf;
-  if (!f->seekable()) return errc::spipe;
+  if (f->flags() & abi::o_path)
+    return errc::badf;
+  if (!f->seekable())
+    return errc::spipe;
   mutex_guard guard(positions);
   i64 base = 0;
   switch (c.i(2)) {
-    case abi::seek_set: break;
-    case abi::seek_cur: base = i64(f->position); break;
-    case abi::seek_end: base = i64(f->size()); break;
-    default: return errc::inval;
+    case abi::seek_set:
+      break;
+    case abi::seek_cur:
+      base = i64(f->position);
+      break;
+    case abi::seek_end:
+      base = i64(f->size());
+      break;
+    default:
+      return errc::inval;
   }
   i64 at;
-  if (__builtin_add_overflow(base, i64(c.u(1)), &at)) return errc::overflow;
-  if (at < 0) return errc::inval;
+  if (__builtin_add_overflow(base, i64(c.u(1)), &at))
+    return errc::overflow;
+  if (at < 0)
+    return errc::inval;
   f->position = u64(at);
   return at;
 }
 
-answer sys_dup(call& c) { return TRY(files().add(TRY(files().get(c.i(0))), false)); }
-answer sys_dup2(call& c) { return duplicate(c.i(0), c.i(1), 0, false); }
-answer sys_dup3(call& c) { return duplicate(c.i(0), c.i(1), u32(c.u(2)), true); }
+answer sys_dup(call& c) {
+  return TRY(files().add(TRY(files().get(c.i(0))), false));
+}
+answer sys_dup2(call& c) {
+  return duplicate(c.i(0), c.i(1), 0, false);
+}
+answer sys_dup3(call& c) {
+  return duplicate(c.i(0), c.i(1), u32(c.u(2)), true);
+}
 
 answer sys_fcntl(call& c) {
   auto f = TRY(files().get(c.i(0)));
   switch (c.i(1)) {
     case abi::f_dupfd:
     case abi::f_dupfd_cloexec:
-      if (c.i(2) < 0 || c.i(2) >= fs::descriptors_max) return errc::inval;
+      if (c.i(2) < 0 || c.i(2) >= fs::descriptors_max)
+        return errc::inval;
       return TRY(files().add(f, c.i(1) == abi::f_dupfd_cloexec, c.i(2)));
-    case abi::f_getfd: return TRY(files().close_on_exec(c.i(0))) ? i64{abi::fd_cloexec} : 0;
-    case abi::f_setfd: TRY(files().set_close_on_exec(c.i(0), c.u(2) & abi::fd_cloexec)); return 0;
-    case abi::f_getfl: return i64(f->flags() & ~(abi::o_cloexec | abi::o_creat | abi::o_excl | abi::o_trunc | abi::o_noctty));
-    case abi::f_setfl: f->set_status_flags(u32(c.u(2))); return 0;
+    case abi::f_getfd:
+      return TRY(files().close_on_exec(c.i(0))) ? i64{abi::fd_cloexec} : 0;
+    case abi::f_setfd:
+      TRY(files().set_close_on_exec(c.i(0), c.u(2) & abi::fd_cloexec));
+      return 0;
+    case abi::f_getfl:
+      return i64(f->flags() & ~(abi::o_cloexec | abi::o_creat | abi::o_excl | abi::o_trunc | abi::o_noctty));
+    case abi::f_setfl:
+      f->set_status_flags(u32(c.u(2)));
+      return 0;
     case abi::f_getlk: {
       short unlocked = 2;  // F_UNLCK: nobody else could hold one
       TRY(write_struct(c.u(2), unlocked));
       return 0;
     }
     case abi::f_setlk:
-    case abi::f_setlkw: return 0;
-    default: return errc::inval;
+    case abi::f_setlkw:
+      return 0;
+    default:
+      return errc::inval;
   }
 }
 
 answer sys_ioctl(call& c) {
   auto f = TRY(files().get(c.i(0)));
-  if (f->flags() & abi::o_path) return errc::badf;
+  if (f->flags() & abi::o_path)
+    return errc::badf;
   if (u32(c.u(1)) == abi::fionbio) {
     auto on = TRY(read_struct<int>(c.u(2)));
     f->set_status_flags((f->flags() & ~abi::o_nonblock) | (on ? abi::o_nonblock : 0));
@@ -176,24 +239,29 @@ answer sys_fsync(call& c) {
   bool has_content = f->of() && (f->of()->type() == fs::node_type::regular || f->of()->is_directory());
   return has_content ? answer(0) : answer(errc::inval);
 }
-answer sys_fdatasync(call& c) { return sys_fsync(c); }
+answer sys_fdatasync(call& c) {
+  return sys_fsync(c);
+}
 
 answer sys_ftruncate(call& c) {
   auto f = TRY(files().get(c.i(0)));
-  if (i64(c.u(1)) < 0 || !f->can_write() || !f->of() || f->of()->type() != fs::node_type::regular) return errc::inval;
+  if (i64(c.u(1)) < 0 || !f->can_write() || !f->of() || f->of()->type() != fs::node_type::regular)
+    return errc::inval;
   TRY(f->of()->truncate(c.u(1)));
   return 0;
 }
 
 answer sys_fadvise64(call& c) {
   auto f = TRY(files().get(c.i(0)));
-  if (!f->of()) return errc::spipe;
+  if (!f->of())
+    return errc::spipe;
   return c.u(3) > 5 ? answer(errc::inval) : answer(0);
 }
 
 answer sys_getdents64(call& c) {
   auto f = TRY(files().get(c.i(0)));
-  if (!f->of() || !f->of()->is_directory()) return errc::notdir;
+  if (!f->of() || !f->of()->is_directory())
+    return errc::notdir;
   u64 to = c.u(1), left = u32(c.u(2)), total = 0;
   mutex_guard guard(positions);
   for (;;) {
@@ -213,12 +281,15 @@ answer sys_getdents64(call& c) {
         fill(f->position ? ".." : ".", f->of()->ino(), fs::node_type::directory);
       } else {
         auto child = f->of()->child_at(f->position - 2);
-        if (!child) break;
+        if (!child)
+          break;
         fill(child->name, child->ino, child->type);
       }
     }
-    if (e->reclen > left) return total ? answer(i64(total)) : answer(errc::inval);
-    if (!mm::copy_out(mm::program_pointer<void>(to), buffer, e->reclen)) return total ? answer(i64(total)) : answer(errc::fault);
+    if (e->reclen > left)
+      return total ? answer(i64(total)) : answer(errc::inval);
+    if (!mm::copy_out(mm::program_pointer<void>(to), buffer, e->reclen))
+      return total ? answer(i64(total)) : answer(errc::fault);
     to += e->reclen;
     left -= e->reclen;
     total += e->reclen;
@@ -231,7 +302,8 @@ answer sys_getdents64(call& c) {
 
 answer sys_pipe2(call& c) {
   u32 flags = u32(c.u(1));
-  if (flags & ~(abi::o_cloexec | abi::o_nonblock)) return errc::inval;
+  if (flags & ~(abi::o_cloexec | abi::o_nonblock))
+    return errc::inval;
   auto ends = TRY(fs::make_pipe(flags & abi::o_nonblock));
   i32 fds[2];
   fds[0] = TRY(files().add(ends.reader, flags & abi::o_cloexec));
@@ -256,7 +328,8 @@ answer sys_pipe(call& c) {
 
 answer sys_eventfd2(call& c) {
   u32 flags = u32(c.u(1));
-  if (flags & ~(abi::o_cloexec | abi::o_nonblock | abi::efd_semaphore)) return errc::inval;
+  if (flags & ~(abi::o_cloexec | abi::o_nonblock | abi::efd_semaphore))
+    return errc::inval;
   auto f = TRY(fs::make_eventfd(u32(c.u(0)), flags));
   return TRY(files().add(f, flags & abi::o_cloexec));
 }

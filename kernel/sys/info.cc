@@ -19,20 +19,28 @@ constexpr usize random_piece = 256;
 abi::rlimit limit_of(int resource) {
   constexpr u64 none = abi::rlim_infinity;
   switch (resource) {
-    case abi::rlimit_stack: return {task::main_stack_bytes, task::main_stack_bytes};
-    case abi::rlimit_core: return {0, 0};
-    case abi::rlimit_nofile: return {fs::descriptors_max, fs::descriptors_max};
-    case abi::rlimit_nproc: return {task::threads_max, task::threads_max};
+    case abi::rlimit_stack:
+      return {task::main_stack_bytes, task::main_stack_bytes};
+    case abi::rlimit_core:
+      return {0, 0};
+    case abi::rlimit_nofile:
+      return {fs::descriptors_max, fs::descriptors_max};
+    case abi::rlimit_nproc:
+      return {task::threads_max, task::threads_max};
     case 11:  // RLIMIT_SIGPENDING
     case 13:  // RLIMIT_NICE
-    case 14: return {0, 0};  // RLIMIT_RTPRIO
-    default: return {none, none};
+    case 14:
+      return {0, 0};  // RLIMIT_RTPRIO
+    default:
+      return {none, none};
   }
 }
 
 status check_limit(int resource, const abi::rlimit& wanted) {
-  if (wanted.cur > wanted.max) return errc::inval;
-  if (resource == abi::rlimit_nofile && wanted.max > limit_of(resource).max) return errc::perm;
+  if (wanted.cur > wanted.max)
+    return errc::inval;
+  if (resource == abi::rlimit_nofile && wanted.max > limit_of(resource).max)
+    return errc::perm;
   return {};
 }
 
@@ -62,58 +70,97 @@ answer sys_sysinfo(call& c) {
   return 0;
 }
 
-answer sys_getpid(call&) { return task::process_id; }
-answer sys_getppid(call&) { return 0; }
-answer sys_gettid(call&) { return task::current_task().tid; }
-answer sys_getuid(call&) { return 0; }
-answer sys_geteuid(call&) { return 0; }
-answer sys_getgid(call&) { return 0; }
-answer sys_getegid(call&) { return 0; }
-answer sys_getpgrp(call&) { return task::process_id; }
-answer sys_getpgid(call& c) { return c.i(0) == 0 || c.i(0) == task::process_id ? answer(task::process_id) : answer(errc::srch); }
-answer sys_getsid(call& c) { return sys_getpgid(c); }
-answer sys_setpgid(call& c) { return c.i(0) == 0 || c.i(0) == task::process_id ? answer(0) : answer(errc::srch); }
-answer sys_setsid(call&) { return errc::perm; }  // it leads its process group already
-answer sys_getgroups(call& c) { return c.i(0) < 0 ? answer(errc::inval) : answer(0); }
-
-answer sys_getresuid(call& c) {
-  for (int i = 0; i < 3; i++) TRY(write_struct(c.u(i), u32{0}));
+answer sys_getpid(call&) {
+  return task::process_id;
+}
+answer sys_getppid(call&) {
   return 0;
 }
-answer sys_getresgid(call& c) { return sys_getresuid(c); }
+answer sys_gettid(call&) {
+  return task::current_task().tid;
+}
+answer sys_getuid(call&) {
+  return 0;
+}
+answer sys_geteuid(call&) {
+  return 0;
+}
+answer sys_getgid(call&) {
+  return 0;
+}
+answer sys_getegid(call&) {
+  return 0;
+}
+answer sys_getpgrp(call&) {
+  return task::process_id;
+}
+answer sys_getpgid(call& c) {
+  return c.i(0) == 0 || c.i(0) == task::process_id ? answer(task::process_id) : answer(errc::srch);
+}
+answer sys_getsid(call& c) {
+  return sys_getpgid(c);
+}
+answer sys_setpgid(call& c) {
+  return c.i(0) == 0 || c.i(0) == task::process_id ? answer(0) : answer(errc::srch);
+}
+answer sys_setsid(call&) {
+  return errc::perm;
+}  // it leads its process group already
+answer sys_getgroups(call& c) {
+  return c.i(0) < 0 ? answer(errc::inval) : answer(0);
+}
+
+answer sys_getresuid(call& c) {
+  for (int i = 0; i < 3; i++)
+    TRY(write_struct(c.u(i), u32{0}));
+  return 0;
+}
+answer sys_getresgid(call& c) {
+  return sys_getresuid(c);
+}
 
 answer sys_getrlimit(call& c) {
-  if (c.u(0) >= u64{abi::rlimit_count}) return errc::inval;
+  if (c.u(0) >= u64{abi::rlimit_count})
+    return errc::inval;
   TRY(write_struct(c.u(1), limit_of(c.i(0))));
   return 0;
 }
 
 answer sys_setrlimit(call& c) {
-  if (c.u(0) >= u64{abi::rlimit_count}) return errc::inval;
+  if (c.u(0) >= u64{abi::rlimit_count})
+    return errc::inval;
   TRY(check_limit(c.i(0), TRY(read_struct<abi::rlimit>(c.u(1)))));
   return 0;
 }
 
 answer sys_prlimit64(call& c) {
-  if (c.i(0) != 0 && c.i(0) != task::process_id) return errc::srch;
-  if (c.u(1) >= u64{abi::rlimit_count}) return errc::inval;
+  if (c.i(0) != 0 && c.i(0) != task::process_id)
+    return errc::srch;
+  if (c.u(1) >= u64{abi::rlimit_count})
+    return errc::inval;
   auto old = limit_of(c.i(1));
-  if (c.u(2)) TRY(check_limit(c.i(1), TRY(read_struct<abi::rlimit>(c.u(2)))));
-  if (c.u(3)) TRY(write_struct(c.u(3), old));
+  if (c.u(2))
+    TRY(check_limit(c.i(1), TRY(read_struct<abi::rlimit>(c.u(2)))));
+  if (c.u(3))
+    TRY(write_struct(c.u(3), old));
   return 0;
 }
 
 answer sys_getrandom(call& c) {
   u64 flags = c.u(2);
-  if (flags & ~u64{abi::grnd_nonblock | abi::grnd_random | abi::grnd_insecure}) return errc::inval;
-  if ((flags & abi::grnd_random) && (flags & abi::grnd_insecure)) return errc::inval;
+  if (flags & ~u64{abi::grnd_nonblock | abi::grnd_random | abi::grnd_insecure})
+    return errc::inval;
+  if ((flags & abi::grnd_random) && (flags & abi::grnd_insecure))
+    return errc::inval;
   u64 length = c.u(1) < 0x1ffffff ? c.u(1) : 0x1ffffff;
-  if (!mm::is_program_range(c.u(0), length)) return errc::fault;
+  if (!mm::is_program_range(c.u(0), length))
+    return errc::fault;
   u8 piece[random_piece];
   for (u64 done = 0; done < length;) {
     usize n = length - done < sizeof piece ? length - done : sizeof piece;
     random_bytes(piece, n);
-    if (!mm::copy_out(c.p<u8>(0) + done, piece, n)) return done ? answer(i64(done)) : answer(errc::fault);
+    if (!mm::copy_out(c.p<u8>(0) + done, piece, n))
+      return done ? answer(i64(done)) : answer(errc::fault);
     done += n;
   }
   return i64(length);

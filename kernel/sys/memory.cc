@@ -14,21 +14,28 @@ namespace {
 
 constexpr u32 prot_all = abi::prot_read | abi::prot_write | abi::prot_exec;
 
-bool is_aligned(u64 x) { return x % page_size == 0; }
+bool is_aligned(u64 x) {
+  return x % page_size == 0;
+}
 
 // Rounded up to pages; 0: it overflowed.
-u64 round_up(u64 length) { return length > ~u64{0} - page_size ? 0 : align_up(length, page_size); }
+u64 round_up(u64 length) {
+  return length > ~u64{0} - page_size ? 0 : align_up(length, page_size);
+}
 
 // A private mapping of a file that lies in memory for good needs no copy up front.
 status back_with_file(mm::map_request& r, fs::file& f, u64 offset) {
   auto* node = f.of();
-  if (!node || node->type() != fs::node_type::regular) return errc::nodev;
-  if (!f.readable()) return errc::acces;
+  if (!node || node->type() != fs::node_type::regular)
+    return errc::nodev;
+  if (!f.readable())
+    return errc::acces;
   auto content = node->stable_content();
   r.kind = mm::backing::bytes;
   r.file_offset = offset;
   r.name = "file";
-  if (content.empty()) return errc::nodev;
+  if (content.empty())
+    return errc::nodev;
   if (offset < content.size()) {
     // SAFETY: bytes as bytes, within the content.
     r.bytes = reinterpret_cast<const std::byte*>(content.data()) + offset;
@@ -47,7 +54,8 @@ answer map_copy(mm::map_request r, fs::file& f, u64 offset) {
   uptr at = TRY(mm::map(r));
   auto to = fs::io::user(at, r.length);
   auto moved = f.of()->read_at(offset, to);
-  if (moved && prot != r.prot) TRY(mm::protect(at, r.length, prot));
+  if (moved && prot != r.prot)
+    TRY(mm::protect(at, r.length, prot));
   if (!moved) {
     (void)mm::unmap(at, r.length);
     return moved.error();
@@ -57,25 +65,34 @@ answer map_copy(mm::map_request r, fs::file& f, u64 offset) {
 
 }  // namespace
 
-answer sys_brk(call& c) { return i64(mm::set_brk(c.u(0))); }
+answer sys_brk(call& c) {
+  return i64(mm::set_brk(c.u(0)));
+}
 
 answer sys_mmap(call& c) {
   u64 length = c.u(1), offset = c.u(5);
   u32 prot = u32(c.u(2)), flags = u32(c.u(3)), type = flags & abi::map_type;
-  if (!is_aligned(offset)) return errc::inval;
+  if (!is_aligned(offset))
+    return errc::inval;
   fs::file* file = nullptr;
   ref<fs::file> held;
   if (!(flags & abi::map_anonymous)) {
     held = TRY(task::the_process().files.get(c.i(4)));
     file = held.get();
   }
-  if (length == 0) return errc::inval;
-  if ((length = round_up(length)) == 0 || length > mm::program_end) return errc::nomem;
-  if (mm::is_memory_short()) return errc::nomem;
-  if (type != abi::map_private && type != abi::map_shared && type != abi::map_shared_validate) return errc::inval;
-  if (flags & abi::map_hugetlb) return errc::inval;
+  if (length == 0)
+    return errc::inval;
+  if ((length = round_up(length)) == 0 || length > mm::program_end)
+    return errc::nomem;
+  if (mm::is_memory_short())
+    return errc::nomem;
+  if (type != abi::map_private && type != abi::map_shared && type != abi::map_shared_validate)
+    return errc::inval;
+  if (flags & abi::map_hugetlb)
+    return errc::inval;
   bool fixed = flags & (abi::map_fixed | abi::map_fixed_noreplace);
-  if (fixed && !is_aligned(c.u(0))) return errc::inval;
+  if (fixed && !is_aligned(c.u(0)))
+    return errc::inval;
   mm::map_request r;
   r.address = align_down(c.u(0), page_size);
   r.length = length;
@@ -85,20 +102,26 @@ answer sys_mmap(call& c) {
   r.populate = flags & (abi::map_populate | abi::map_locked);
   r.no_reserve = flags & abi::map_noreserve;
   r.below_4g = flags & 0x40;
-  if (fixed && r.address < mm::program_base) return errc::perm;  // below vm.mmap_min_addr
-  if (!fixed && r.address < mm::program_base) r.address = 0;
-  if (!file) return i64(TRY(mm::map(r)));
+  if (fixed && r.address < mm::program_base)
+    return errc::perm;  // below vm.mmap_min_addr
+  if (!fixed && r.address < mm::program_base)
+    r.address = 0;
+  if (!file)
+    return i64(TRY(mm::map(r)));
   // One program, so a shared mapping that nobody writes through is as good as a private one.
-  if (type != abi::map_private && (prot & abi::prot_write)) return file->can_write() ? errc::nodev : errc::acces;
+  if (type != abi::map_private && (prot & abi::prot_write))
+    return file->can_write() ? errc::nodev : errc::acces;
   if (file->of() && file->of()->type() == fs::node_type::character) {
     abi::stat st;
     file->fill_stat(st);
-    if (st.rdev == fs::make_dev(1, 5)) return i64(TRY(mm::map(r)));  // /dev/zero
+    if (st.rdev == fs::make_dev(1, 5))
+      return i64(TRY(mm::map(r)));  // /dev/zero
   }
   auto backed = back_with_file(r, *file, offset);
   if (!backed && backed.error() == errc::nodev && file->of() && file->of()->type() == fs::node_type::regular)
     return map_copy(r, *file, offset);
-  if (!backed) return backed.error();
+  if (!backed)
+    return backed.error();
   return i64(TRY(mm::map(r)));
 }
 
@@ -112,27 +135,38 @@ answer sys_munmap(call& c) {
 
 answer sys_mprotect(call& c) {
   u64 length = round_up(c.u(1));
-  if (!is_aligned(c.u(0)) || (c.u(2) & ~u64{prot_all | 0x0f000000u})) return errc::inval;
-  if (c.u(1) == 0) return 0;
-  if (length == 0 || !mm::is_program_range(c.u(0), length)) return errc::nomem;
-  if (mm::is_memory_short()) return errc::nomem;
+  if (!is_aligned(c.u(0)) || (c.u(2) & ~u64{prot_all | 0x0f000000u}))
+    return errc::inval;
+  if (c.u(1) == 0)
+    return 0;
+  if (length == 0 || !mm::is_program_range(c.u(0), length))
+    return errc::nomem;
+  if (mm::is_memory_short())
+    return errc::nomem;
   TRY(mm::protect(c.u(0), length, u32(c.u(2)) & prot_all));
   return 0;
 }
 
 answer sys_mremap(call& c) {
   u64 address = c.u(0), old_length = round_up(c.u(1)), new_length = round_up(c.u(2)), flags = c.u(3);
-  if (flags & ~u64{abi::mremap_maymove | abi::mremap_fixed}) return errc::inval;
-  if ((flags & abi::mremap_fixed) && !(flags & abi::mremap_maymove)) return errc::inval;
-  if (!is_aligned(address) || new_length == 0) return errc::inval;
-  if (!mm::is_program_range(address, old_length)) return errc::fault;
+  if (flags & ~u64{abi::mremap_maymove | abi::mremap_fixed})
+    return errc::inval;
+  if ((flags & abi::mremap_fixed) && !(flags & abi::mremap_maymove))
+    return errc::inval;
+  if (!is_aligned(address) || new_length == 0)
+    return errc::inval;
+  if (!mm::is_program_range(address, old_length))
+    return errc::fault;
   uptr fixed = 0;
   if (flags & abi::mremap_fixed) {
     fixed = c.u(4);
-    if (!is_aligned(fixed) || !mm::is_program_range(fixed, new_length) || fixed == 0) return errc::inval;
-    if (fixed < address + old_length && address < fixed + new_length) return errc::inval;
+    if (!is_aligned(fixed) || !mm::is_program_range(fixed, new_length) || fixed == 0)
+      return errc::inval;
+    if (fixed < address + old_length && address < fixed + new_length)
+      return errc::inval;
   }
-  if (old_length == 0) return errc::inval;  // duplicates a shared mapping on Linux: there are none
+  if (old_length == 0)
+    return errc::inval;  // duplicates a shared mapping on Linux: there are none
   return i64(TRY(mm::remap(address, old_length, new_length, flags & abi::mremap_maymove, fixed)));
 }
 
@@ -141,18 +175,26 @@ answer sys_madvise(call& c) {
   int advice = c.i(2);
   bool known = (advice >= abi::madv_normal && advice <= abi::madv_dontneed) || advice == abi::madv_free ||
                (advice >= abi::madv_dontfork && advice <= abi::madv_populate_write);
-  if (!known || !is_aligned(address)) return errc::inval;
-  if (c.u(1) == 0) return 0;
-  if (length == 0 || !mm::is_program_range(address, length)) return length == 0 ? errc::inval : errc::nomem;
+  if (!known || !is_aligned(address))
+    return errc::inval;
+  if (c.u(1) == 0)
+    return 0;
+  if (length == 0 || !mm::is_program_range(address, length))
+    return length == 0 ? errc::inval : errc::nomem;
   switch (advice) {
     case abi::madv_dontneed:
-    case abi::madv_free: TRY(mm::discard(address, length)); break;
+    case abi::madv_free:
+      TRY(mm::discard(address, length));
+      break;
     case abi::madv_populate_read:
-    case abi::madv_populate_write: TRY(mm::populate(address, length)); break;
+    case abi::madv_populate_write:
+      TRY(mm::populate(address, length));
+      break;
     default: {
       mm::area_info area;
       for (u64 at = address; at < address + length; at = area.end)
-        if (!mm::find_area(at, area) || area.start > at) return errc::nomem;
+        if (!mm::find_area(at, area) || area.start > at)
+          return errc::nomem;
     }
   }
   return 0;
@@ -160,39 +202,55 @@ answer sys_madvise(call& c) {
 
 answer sys_mincore(call& c) {
   u64 length = round_up(c.u(1));
-  if (!is_aligned(c.u(0))) return errc::inval;
-  if (!mm::is_program_range(c.u(0), length)) return errc::nomem;
+  if (!is_aligned(c.u(0)))
+    return errc::inval;
+  if (!mm::is_program_range(c.u(0), length))
+    return errc::nomem;
   u8 bits[512];
   for (u64 done = 0; done < length; done += sizeof bits * page_size) {
     u64 pages = (length - done) / page_size;
-    if (pages > sizeof bits) pages = sizeof bits;
+    if (pages > sizeof bits)
+      pages = sizeof bits;
     TRY(mm::residency(c.u(0) + done, pages * page_size, {bits, pages}));
-    if (!mm::copy_out(c.p<u8>(2) + done / page_size, bits, pages)) return errc::fault;
+    if (!mm::copy_out(c.p<u8>(2) + done / page_size, bits, pages))
+      return errc::fault;
   }
   return 0;
 }
 
 answer sys_msync(call& c) {
   constexpr u64 known = abi::ms_async | abi::ms_invalidate | abi::ms_sync;
-  if (!is_aligned(c.u(0)) || (c.u(2) & ~known) || (c.u(2) & 5) == 5) return errc::inval;
+  if (!is_aligned(c.u(0)) || (c.u(2) & ~known) || (c.u(2) & 5) == 5)
+    return errc::inval;
   mm::area_info area;
   u64 end = c.u(0) + round_up(c.u(1));
   for (u64 at = c.u(0); at < end; at = area.end)
-    if (!mm::find_area(at, area) || area.start > at) return errc::nomem;
+    if (!mm::find_area(at, area) || area.start > at)
+      return errc::nomem;
   return 0;
 }
 
 // Nothing is ever written out to a disk: memory that is there stays.
 answer sys_mlock(call& c) {
   u64 start = align_down(c.u(0), page_size), end = round_up(c.u(0) + c.u(1));
-  if (end < start) return errc::inval;
-  if (end == start) return 0;
+  if (end < start)
+    return errc::inval;
+  if (end == start)
+    return 0;
   TRY(mm::populate(start, end - start));
   return 0;
 }
-answer sys_mlock2(call& c) { return (c.u(2) & ~u64{1}) ? answer(errc::inval) : sys_mlock(c); }
-answer sys_munlock(call&) { return 0; }
-answer sys_mlockall(call& c) { return c.u(0) == 0 || (c.u(0) & ~u64{7}) ? answer(errc::inval) : answer(0); }
-answer sys_munlockall(call&) { return 0; }
+answer sys_mlock2(call& c) {
+  return (c.u(2) & ~u64{1}) ? answer(errc::inval) : sys_mlock(c);
+}
+answer sys_munlock(call&) {
+  return 0;
+}
+answer sys_mlockall(call& c) {
+  return c.u(0) == 0 || (c.u(0) & ~u64{7}) ? answer(errc::inval) : answer(0);
+}
+answer sys_munlockall(call&) {
+  return 0;
+}
 
 }  // namespace solaster::kernel::sys

@@ -11,7 +11,9 @@ namespace solaster::kernel::sys {
 
 namespace {
 
-task::process& p() { return task::the_process(); }
+task::process& p() {
+  return task::the_process();
+}
 
 ref<fs::node> working_directory() {
   mutex_guard guard(fs::tree_mutex());
@@ -20,9 +22,11 @@ ref<fs::node> working_directory() {
 
 // Where a relative path starts.
 result<ref<fs::node>> start_of(int dirfd, std::string_view path) {
-  if (path.starts_with('/') || dirfd == abi::at_fdcwd) return working_directory();
+  if (path.starts_with('/') || dirfd == abi::at_fdcwd)
+    return working_directory();
   auto f = TRY(p().files.get(dirfd));
-  if (!f->of() || !f->of()->is_directory()) return errc::notdir;
+  if (!f->of() || !f->of()->is_directory())
+    return errc::notdir;
   return ref<fs::node>(f->of());
 }
 
@@ -58,24 +62,30 @@ answer put_stat(result<abi::stat> st, u64 to) {
 constexpr u32 stat_flags = abi::at_symlink_nofollow | abi::at_empty_path | 0x800 | 0x6000;  // NO_AUTOMOUNT, STATX_SYNC
 
 answer access_at(int dirfd, u64 path_address, u32 mode, u32 flags) {
-  if (mode & ~7u) return errc::inval;
-  if (flags & ~(abi::at_symlink_nofollow | abi::at_eaccess | abi::at_empty_path)) return errc::inval;
+  if (mode & ~7u)
+    return errc::inval;
+  if (flags & ~(abi::at_symlink_nofollow | abi::at_eaccess | abi::at_empty_path))
+    return errc::inval;
   auto st = TRY(stat_at(dirfd, path_address, flags & (abi::at_symlink_nofollow | abi::at_empty_path)));
   // The one user is root: only execution of what nobody may execute is refused.
   bool is_directory = (st.mode & abi::s_ifmt) == abi::s_ifdir;
-  if ((mode & abi::x_ok) && !is_directory && !(st.mode & 0111)) return errc::acces;
+  if ((mode & abi::x_ok) && !is_directory && !(st.mode & 0111))
+    return errc::acces;
   return 0;
 }
 
 answer readlink_at(int dirfd, u64 path_address, u64 to, i64 size) {
-  if (size <= 0) return errc::inval;
+  if (size <= 0)
+    return errc::inval;
   auto path = TRY(path_argument::read(path_address));
   auto start = TRY(start_of(dirfd, path.view()));
   auto found = TRY(fs::resolve(start.get(), path.view(), fs::follow::no));
-  if (!found->is_symlink()) return errc::inval;
+  if (!found->is_symlink())
+    return errc::inval;
   auto target = TRY(found->target());
   usize n = target.size() < usize(size) ? target.size() : usize(size);
-  if (!mm::copy_out(mm::program_pointer<void>(to), target.data(), n)) return errc::fault;
+  if (!mm::copy_out(mm::program_pointer<void>(to), target.data(), n))
+    return errc::fault;
   return i64(n);
 }
 
@@ -84,23 +94,34 @@ answer readlink_at(int dirfd, u64 path_address, u64 to, i64 size) {
 result<path_argument> path_argument::read(u64 address) {
   path_argument a;
   a._text.reset(new (std::nothrow) char[abi::path_max]);
-  if (!a._text) return errc::nomem;
+  if (!a._text)
+    return errc::nomem;
   long n = mm::copy_string_in(a._text.get(), mm::program_pointer<const char>(address), abi::path_max);
-  if (n < 0) return errc(-n);
+  if (n < 0)
+    return errc(-n);
   a._length = usize(n);
   return a;
 }
 
-answer sys_open(call& c) { return open_at(abi::at_fdcwd, c.u(0), u32(c.u(1)), u32(c.u(2))); }
+answer sys_open(call& c) {
+  return open_at(abi::at_fdcwd, c.u(0), u32(c.u(1)), u32(c.u(2)));
+}
 answer sys_creat(call& c) {
   return open_at(abi::at_fdcwd, c.u(0), abi::o_creat | abi::o_wronly | abi::o_trunc, u32(c.u(1)));
 }
-answer sys_openat(call& c) { return open_at(c.i(0), c.u(1), u32(c.u(2)), u32(c.u(3))); }
+answer sys_openat(call& c) {
+  return open_at(c.i(0), c.u(1), u32(c.u(2)), u32(c.u(3)));
+}
 
-answer sys_stat(call& c) { return put_stat(stat_at(abi::at_fdcwd, c.u(0), 0), c.u(1)); }
-answer sys_lstat(call& c) { return put_stat(stat_at(abi::at_fdcwd, c.u(0), abi::at_symlink_nofollow), c.u(1)); }
+answer sys_stat(call& c) {
+  return put_stat(stat_at(abi::at_fdcwd, c.u(0), 0), c.u(1));
+}
+answer sys_lstat(call& c) {
+  return put_stat(stat_at(abi::at_fdcwd, c.u(0), abi::at_symlink_nofollow), c.u(1));
+}
 answer sys_newfstatat(call& c) {
-  if (u32(c.u(3)) & ~stat_flags) return errc::inval;
+  if (u32(c.u(3)) & ~stat_flags)
+    return errc::inval;
   return put_stat(stat_at(c.i(0), c.u(1), u32(c.u(3))), c.u(2));
 }
 answer sys_fstat(call& c) {
@@ -111,7 +132,8 @@ answer sys_fstat(call& c) {
 }
 
 answer sys_statx(call& c) {
-  if ((u32(c.u(2)) & ~stat_flags) || (u32(c.u(3)) & 0x80000000u)) return errc::inval;
+  if ((u32(c.u(2)) & ~stat_flags) || (u32(c.u(3)) & 0x80000000u))
+    return errc::inval;
   auto st = TRY(stat_at(c.i(0), c.u(1), u32(c.u(2))));
   abi::statx x = {};
   auto time = [](const abi::timespec& t) { return abi::statx_timestamp{t.sec, u32(t.nsec), 0}; };
@@ -147,27 +169,41 @@ answer sys_fstatfs(call& c) {
   return 0;
 }
 
-answer sys_access(call& c) { return access_at(abi::at_fdcwd, c.u(0), u32(c.u(1)), 0); }
-answer sys_faccessat(call& c) { return access_at(c.i(0), c.u(1), u32(c.u(2)), 0); }
-answer sys_faccessat2(call& c) { return access_at(c.i(0), c.u(1), u32(c.u(2)), u32(c.u(3))); }
+answer sys_access(call& c) {
+  return access_at(abi::at_fdcwd, c.u(0), u32(c.u(1)), 0);
+}
+answer sys_faccessat(call& c) {
+  return access_at(c.i(0), c.u(1), u32(c.u(2)), 0);
+}
+answer sys_faccessat2(call& c) {
+  return access_at(c.i(0), c.u(1), u32(c.u(2)), u32(c.u(3)));
+}
 
-answer sys_readlink(call& c) { return readlink_at(abi::at_fdcwd, c.u(0), c.u(1), c.i(2)); }
-answer sys_readlinkat(call& c) { return readlink_at(c.i(0), c.u(1), c.u(2), c.i(3)); }
+answer sys_readlink(call& c) {
+  return readlink_at(abi::at_fdcwd, c.u(0), c.u(1), c.i(2));
+}
+answer sys_readlinkat(call& c) {
+  return readlink_at(c.i(0), c.u(1), c.u(2), c.i(3));
+}
 
 answer sys_getcwd(call& c) {
   std::unique_ptr<char[]> text(new (std::nothrow) char[abi::path_max]);
-  if (!text) return errc::nomem;
+  if (!text)
+    return errc::nomem;
   usize n = TRY(fs::path_of(working_directory().get(), {text.get(), abi::path_max - 1}));
   text[n++] = 0;
-  if (c.u(1) < n) return errc::range;
-  if (!mm::copy_out(c.p<char>(0), text.get(), n)) return errc::fault;
+  if (c.u(1) < n)
+    return errc::range;
+  if (!mm::copy_out(c.p<char>(0), text.get(), n))
+    return errc::fault;
   return i64(n);
 }
 
 answer sys_chdir(call& c) {
   auto path = TRY(path_argument::read(c.u(0)));
   auto to = TRY(fs::resolve(working_directory().get(), path.view(), fs::follow::yes));
-  if (!to->is_directory()) return errc::notdir;
+  if (!to->is_directory())
+    return errc::notdir;
   mutex_guard guard(fs::tree_mutex());
   p().cwd = to;
   return 0;
@@ -185,7 +221,8 @@ answer sys_mkdir(call& c) {
 }
 
 answer sys_unlinkat(call& c) {
-  if (c.u(2) & ~u64{abi::at_removedir}) return errc::inval;
+  if (c.u(2) & ~u64{abi::at_removedir})
+    return errc::inval;
   auto path = TRY(path_argument::read(c.u(1)));
   auto start = TRY(start_of(c.i(0), path.view()));
   if (c.u(2) & abi::at_removedir) {
@@ -204,7 +241,9 @@ answer sys_rmdir(call& c) {
   return sys_unlinkat(at);
 }
 
-answer sys_umask(call& c) { return i64(std::exchange(p().umask, u32(c.u(0)) & 0777)); }
+answer sys_umask(call& c) {
+  return i64(std::exchange(p().umask, u32(c.u(0)) & 0777));
+}
 
 // Modes and times are not kept for the one user: the file must exist.
 answer sys_chmod(call& c) {
@@ -216,7 +255,8 @@ answer sys_fchmod(call& c) {
   return 0;
 }
 answer sys_utimensat(call& c) {
-  if (c.u(1)) TRY(stat_at(c.i(0), c.u(1), 0));
+  if (c.u(1))
+    TRY(stat_at(c.i(0), c.u(1), 0));
   return 0;
 }
 

@@ -14,7 +14,9 @@ constinit wait_queue pollers;
 
 }  // namespace
 
-void fs::poll_changed() { pollers.wake_all(); }
+void fs::poll_changed() {
+  pollers.wake_all();
+}
 
 namespace sys {
 
@@ -28,7 +30,8 @@ int look(abi::pollfd* entries, usize count) {
   for (usize i = 0; i < count; i++) {
     auto& e = entries[i];
     e.revents = 0;
-    if (e.fd < 0) continue;
+    if (e.fd < 0)
+      continue;
     auto f = task::the_process().files.get(e.fd);
     if (!f) {
       e.revents = abi::poll_nval;
@@ -36,21 +39,27 @@ int look(abi::pollfd* entries, usize count) {
       u32 wanted = u32(uint16_t(e.events)) | abi::poll_err | abi::poll_hup;
       e.revents = int16_t((*f)->poll() & wanted);
     }
-    if (e.revents) ready++;
+    if (e.revents)
+      ready++;
   }
   return ready;
 }
 
 answer poll_until(call& c, u64 deadline) {
   u64 count = c.u(1);
-  if (count > poll_files_max) return errc::inval;
+  if (count > poll_files_max)
+    return errc::inval;
   std::unique_ptr<abi::pollfd[]> entries(new (std::nothrow) abi::pollfd[count ? count : 1]);
-  if (!entries) return errc::nomem;
-  if (!mm::copy_in(entries.get(), c.p<void>(0), count * sizeof(abi::pollfd))) return errc::fault;
+  if (!entries)
+    return errc::nomem;
+  if (!mm::copy_in(entries.get(), c.p<void>(0), count * sizeof(abi::pollfd)))
+    return errc::fault;
   int ready = 0;
   auto result = pollers.wait([&] { return (ready = look(entries.get(), count)) != 0; }, deadline);
-  if (result == wait_result::interrupted) return task::restart_without_handler;
-  if (!mm::copy_out(c.p<void>(0), entries.get(), count * sizeof(abi::pollfd))) return errc::fault;
+  if (result == wait_result::interrupted)
+    return task::restart_without_handler;
+  if (!mm::copy_out(c.p<void>(0), entries.get(), count * sizeof(abi::pollfd)))
+    return errc::fault;
   return ready;
 }
 
@@ -64,18 +73,23 @@ u64 deadline_in(u64 ns) {
 answer sys_poll(call& c) {
   int ms = c.i(2);
   u64 deadline;
-  if (!take_restart_deadline(deadline)) deadline = ms < 0 ? never : deadline_in(u64(ms) * 1'000'000);
+  if (!take_restart_deadline(deadline))
+    deadline = ms < 0 ? never : deadline_in(u64(ms) * 1'000'000);
   auto r = poll_until(c, deadline);
-  if (!r && r.error() == task::restart_without_handler && deadline != never) return interrupted_wait(c, deadline);
+  if (!r && r.error() == task::restart_without_handler && deadline != never)
+    return interrupted_wait(c, deadline);
   return r;
 }
 
 answer sys_ppoll(call& c) {
   u64 deadline = never;
-  if (c.u(2)) deadline = deadline_in(TRY(nanoseconds_of(TRY(read_struct<abi::timespec>(c.u(2))))));
+  if (c.u(2))
+    deadline = deadline_in(TRY(nanoseconds_of(TRY(read_struct<abi::timespec>(c.u(2))))));
   auto& t = task::current_task();
-  if (!c.u(3)) return poll_until(c, deadline);
-  if (c.u(4) != sizeof(task::signal_set)) return errc::inval;
+  if (!c.u(3))
+    return poll_until(c, deadline);
+  if (c.u(4) != sizeof(task::signal_set))
+    return errc::inval;
   auto mask = TRY(read_struct<task::signal_set>(c.u(3)));
   t.saved_mask = t.blocked;
   task::set_blocked(mask);

@@ -16,14 +16,19 @@ namespace {
 constexpr u64 second = abi::ns_per_s;
 constexpr u64 tick_ns = second / 100;  // of times(2): AT_CLKTCK is 100
 
-abi::timespec timespec_of(i64 ns) { return {ns / i64(second), ns % i64(second)}; }
-abi::timeval timeval_of(u64 ns) { return {i64(ns / second), i64(ns % second / 1000)}; }
+abi::timespec timespec_of(i64 ns) {
+  return {ns / i64(second), ns % i64(second)};
+}
+abi::timeval timeval_of(u64 ns) {
+  return {i64(ns / second), i64(ns % second / 1000)};
+}
 
 u64 process_cpu_ns() {
   u64 total = 0;
   sched::for_each_thread(
       [](thread* t, void* sum) {
-        if (t->task) *static_cast<u64*>(sum) += sched::cpu_time_ns(t);
+        if (t->task)
+          *static_cast<u64*>(sum) += sched::cpu_time_ns(t);
       },
       &total);
   return total;
@@ -34,16 +39,21 @@ result<i64> read_clock(int id) {
   switch (id) {
     case abi::clock_realtime:
     case abi::clock_realtime_coarse:
-    case abi::clock_tai: return realtime_ns();
+    case abi::clock_tai:
+      return realtime_ns();
     case abi::clock_monotonic:
     case abi::clock_monotonic_raw:
     case abi::clock_monotonic_coarse:
-    case abi::clock_boottime: return i64(now_ns());
-    case abi::clock_process_cputime_id: return i64(process_cpu_ns());
-    case abi::clock_thread_cputime_id: return i64(sched::cpu_time_ns(current()));
+    case abi::clock_boottime:
+      return i64(now_ns());
+    case abi::clock_process_cputime_id:
+      return i64(process_cpu_ns());
+    case abi::clock_thread_cputime_id:
+      return i64(sched::cpu_time_ns(current()));
   }
   // The CPU clocks of pthread_getcpuclockid: ~tid << 3 | 2 (+ 4: of one thread).
-  if (id < 0 && (id & 3) == 2) return (id & 4) ? i64(sched::cpu_time_ns(current())) : i64(process_cpu_ns());
+  if (id < 0 && (id & 3) == 2)
+    return (id & 4) ? i64(sched::cpu_time_ns(current())) : i64(process_cpu_ns());
   return errc::inval;
 }
 
@@ -56,11 +66,14 @@ answer sleep_until(call& c, u64 deadline, u64 remaining_to) {
   for (;;) {
     if (sched::is_interrupted()) {
       u64 now = now_ns();
-      if (now >= deadline) return 0;
-      if (remaining_to) TRY(write_struct(remaining_to, timespec_of(i64(deadline - now))));
+      if (now >= deadline)
+        return 0;
+      if (remaining_to)
+        TRY(write_struct(remaining_to, timespec_of(i64(deadline - now))));
       return interrupted_wait(c, deadline);
     }
-    if (now_ns() >= deadline) return 0;
+    if (now_ns() >= deadline)
+      return 0;
     sched::park(deadline);
   }
 }
@@ -68,9 +81,11 @@ answer sleep_until(call& c, u64 deadline, u64 remaining_to) {
 }  // namespace
 
 result<u64> nanoseconds_of(const abi::timespec& t) {
-  if (t.sec < 0 || t.nsec < 0 || t.nsec >= i64(second)) return errc::inval;
+  if (t.sec < 0 || t.nsec < 0 || t.nsec >= i64(second))
+    return errc::inval;
   u64 ns;
-  if (__builtin_mul_overflow(u64(t.sec), second, &ns)) return never;
+  if (__builtin_mul_overflow(u64(t.sec), second, &ns))
+    return never;
   return add_saturating(ns, u64(t.nsec));
 }
 
@@ -83,7 +98,8 @@ errc interrupted_wait(const call& c, u64 deadline) {
 
 bool take_restart_deadline(u64& deadline) {
   auto& t = task::current_task();
-  if (!t.restart_call) return false;
+  if (!t.restart_call)
+    return false;
   t.restart_call = 0;
   deadline = t.restart_deadline;
   return true;
@@ -103,7 +119,8 @@ answer sys_clock_nanosleep(call& c) {
   u64 wanted = TRY(nanoseconds_of(TRY(read_struct<abi::timespec>(c.u(2)))));
   if (!(c.i(1) & abi::timer_abstime)) {
     u64 deadline;
-    if (!take_restart_deadline(deadline)) deadline = add_saturating(now_ns(), wanted);
+    if (!take_restart_deadline(deadline))
+      deadline = add_saturating(now_ns(), wanted);
     return sleep_until(c, deadline, c.u(3));
   }
   if (id == abi::clock_realtime) {
@@ -111,7 +128,8 @@ answer sys_clock_nanosleep(call& c) {
     wanted = i64(wanted) > offset ? wanted - u64(offset) : 0;
   }
   auto r = sleep_until(c, wanted, 0);
-  if (!r && r.error() == task::restart_with_deadline) return task::restart_without_handler;
+  if (!r && r.error() == task::restart_with_deadline)
+    return task::restart_without_handler;
   return r;
 }
 
@@ -124,35 +142,46 @@ answer sys_clock_gettime(call& c) {
 answer sys_clock_getres(call& c) {
   TRY(read_clock(c.i(0)));
   bool coarse = c.i(0) == abi::clock_realtime_coarse || c.i(0) == abi::clock_monotonic_coarse;
-  if (c.u(1)) TRY(write_struct(c.u(1), abi::timespec{0, coarse ? 4'000'000 : 1}));
+  if (c.u(1))
+    TRY(write_struct(c.u(1), abi::timespec{0, coarse ? 4'000'000 : 1}));
   return 0;
 }
 
 answer sys_gettimeofday(call& c) {
-  if (c.u(0)) TRY(write_struct(c.u(0), timeval_of(u64(realtime_ns()))));
-  if (c.u(1)) TRY(write_struct(c.u(1), u64{0}));  // no time zone
+  if (c.u(0))
+    TRY(write_struct(c.u(0), timeval_of(u64(realtime_ns()))));
+  if (c.u(1))
+    TRY(write_struct(c.u(1), u64{0}));  // no time zone
   return 0;
 }
 
 answer sys_time(call& c) {
   i64 now = realtime_ns() / i64(second);
-  if (c.u(0)) TRY(write_struct(c.u(0), now));
+  if (c.u(0))
+    TRY(write_struct(c.u(0), now));
   return now;
 }
 
 answer sys_times(call& c) {
   i64 user = i64(process_cpu_ns() / tick_ns);
-  if (c.u(0)) TRY(write_struct(c.u(0), abi::tms{user, 0, 0, 0}));
+  if (c.u(0))
+    TRY(write_struct(c.u(0), abi::tms{user, 0, 0, 0}));
   return i64(now_ns() / tick_ns);
 }
 
 answer sys_getrusage(call& c) {
   abi::rusage r = {};
   switch (c.i(0)) {
-    case abi::rusage_self: r.utime = timeval_of(process_cpu_ns()); break;
-    case abi::rusage_thread: r.utime = timeval_of(sched::cpu_time_ns(current())); break;
-    case abi::rusage_children: break;
-    default: return errc::inval;
+    case abi::rusage_self:
+      r.utime = timeval_of(process_cpu_ns());
+      break;
+    case abi::rusage_thread:
+      r.utime = timeval_of(sched::cpu_time_ns(current()));
+      break;
+    case abi::rusage_children:
+      break;
+    default:
+      return errc::inval;
   }
   r.maxrss = i64(mm::resident_bytes() / 1024);
   TRY(write_struct(c.u(1), r));
@@ -160,11 +189,14 @@ answer sys_getrusage(call& c) {
 }
 
 answer sys_getitimer(call& c) {
-  if (c.i(0) < 0 || c.i(0) > 2) return errc::inval;
+  if (c.i(0) < 0 || c.i(0) > 2)
+    return errc::inval;
   TRY(write_struct(c.u(1), abi::itimerval{}));
   return 0;
 }
 
-answer sys_alarm(call& c) { return c.u(0) ? answer(errc::nosys) : answer(0); }
+answer sys_alarm(call& c) {
+  return c.u(0) ? answer(errc::nosys) : answer(0);
+}
 
 }  // namespace solaster::kernel::sys

@@ -23,9 +23,10 @@ constexpr uptr null_zone = mm::program_base;
 // How far from the stack pointer an access of a stack that is full can be.
 constexpr u64 stack_reach = 256u << 10;
 
-constexpr const char* names[] = {"?",    "HUP",  "INT",  "QUIT", "ILL",  "TRAP",   "ABRT", "BUS",  "FPE",  "KILL", "USR1",
-                                 "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN",
-                                 "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",  "PWR",  "SYS"};
+constexpr const char* names[] = {"?",      "HUP",  "INT",    "QUIT", "ILL",   "TRAP", "ABRT", "BUS",
+                                 "FPE",    "KILL", "USR1",   "SEGV", "USR2",  "PIPE", "ALRM", "TERM",
+                                 "STKFLT", "CHLD", "CONT",   "STOP", "TSTP",  "TTIN", "TTOU", "URG",
+                                 "XCPU",   "XFSZ", "VTALRM", "PROF", "WINCH", "IO",   "PWR",  "SYS"};
 
 // Prints frames; a run of the same address (recursion) becomes one line.
 class frame_printer {
@@ -40,7 +41,8 @@ class frame_printer {
     print(address, is_return);
   }
   void end_run() {
-    if (_repeats) log::write(log::level::fatal, "  ... the same {} more times", _repeats);
+    if (_repeats)
+      log::write(log::level::fatal, "  ... the same {} more times", _repeats);
     _index += _repeats;
     _repeats = 0;
   }
@@ -59,7 +61,8 @@ class frame_printer {
     if (name.empty())
       log::write(log::level::fatal, "  #{} {:016x}", _index++, address);
     else
-      log::write(log::level::fatal, "  #{} {:016x} {}+0x{:x}{}", _index++, address, name, offset, in_kernel ? " (kernel)" : "");
+      log::write(log::level::fatal, "  #{} {:016x} {}+0x{:x}{}", _index++, address, name, offset,
+                 in_kernel ? " (kernel)" : "");
   }
 
   u64 _last = ~u64{0};
@@ -91,21 +94,24 @@ void follow_frames(frame_printer& out, u64 rip, u64 rbp) {
       rip, rbp, frames_max,
       [](void* p, u64 address) {
         auto* c = static_cast<context*>(p);
-        if (address != std::exchange(c->rip, 0) && (is_kernel_text(address) || is_program_code(address))) c->out->add(address, true);
+        if (address != std::exchange(c->rip, 0) && (is_kernel_text(address) || is_program_code(address)))
+          c->out->add(address, true);
       },
       &c);
 }
 
-// Where the chain of frame pointers is broken (glibc's functions keep none): return addresses are looked for on the stack,
-// until one has a saved frame pointer below it; from there the chain is followed.
+// Where the chain of frame pointers is broken (glibc's functions keep none): return addresses are looked for on the
+// stack, until one has a saved frame pointer below it; from there the chain is followed.
 void search_stack(frame_printer& out, u64 rsp) {
   u64 below = 0;
   for (u64 at = rsp & ~u64{7}; at < rsp + searched_bytes; at += 8) {
     u64 word;
-    if (!mm::get(word, mm::program_pointer<const u64>(at))) return;
+    if (!mm::get(word, mm::program_pointer<const u64>(at)))
+      return;
     if (follows_call(word)) {
       out.add(word, true);
-      if (below > at && below < at + main_stack_bytes && below % 8 == 0) return follow_frames(out, word, below);
+      if (below > at && below < at + main_stack_bytes && below % 8 == 0)
+        return follow_frames(out, word, below);
     }
     below = word;
   }
@@ -116,33 +122,43 @@ void print_backtrace(const trap_frame* frame) {
   out.add(frame->rip, false);
   // A jump through a bad pointer: the caller is what the call left on the stack.
   u64 word;
-  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) && mm::get(word, mm::program_pointer<const u64>(frame->rsp)) &&
-      is_program_code(word))
+  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) &&
+      mm::get(word, mm::program_pointer<const u64>(frame->rsp)) && is_program_code(word))
     out.add(word, true);
   bool has_chain = frame->rbp >= frame->rsp && frame->rbp - frame->rsp < main_stack_bytes;
-  if (has_chain) follow_frames(out, frame->rip, frame->rbp);
-  if (out.index() < 2) search_stack(out, frame->rsp);
+  if (has_chain)
+    follow_frames(out, frame->rip, frame->rbp);
+  if (out.index() < 2)
+    search_stack(out, frame->rsp);
   out.end_run();
 }
 
 // Whether the access hit the guard below a stack: close to the stack pointer, and nothing may be there.
 bool is_stack_overflow(const trap_frame* frame, uptr address) {
   u64 low = frame->rsp > stack_reach ? frame->rsp - stack_reach : 0;
-  if (address < low || address >= frame->rsp + page_size) return false;
+  if (address < low || address >= frame->rsp + page_size)
+    return false;
   mm::area_info area;
   bool found = mm::find_area(address, area);
-  if (!found || area.start > address) return true;
+  if (!found || area.start > address)
+    return true;
   return area.prot == mm::prot_none;
 }
 
 std::string_view describe_page_fault(const trap_frame* frame, const fault_info& f, char* out, usize size) {
   bool is_write = f.error & 2, is_fetch = f.error & 16;
   const char* access = is_fetch ? "jump to" : is_write ? "write to" : "read of";
-  if (f.no_memory) return format_to(out, size, "out of memory ({} {:x})", access, f.address);
-  if (f.address < null_zone) return format_to(out, size, "null pointer dereference: {} address 0x{:x}", access, f.address);
-  if (is_stack_overflow(frame, f.address)) return format_to(out, size, "stack overflow: {} address 0x{:x}", access, f.address);
+  if (f.no_memory)
+    return format_to(out, size, "out of memory ({} {:x})", access, f.address);
+  if (f.address < null_zone)
+    return format_to(out, size, "null pointer dereference: {} address 0x{:x}", access, f.address);
+  if (is_stack_overflow(frame, f.address))
+    return format_to(out, size, "stack overflow: {} address 0x{:x}", access, f.address);
   return format_to(out, size, "{} address 0x{:x}, which is {}", access, f.address,
-                   !f.is_mapped ? "not mapped" : is_fetch ? "not executable" : is_write ? "not writable" : "not readable");
+                   !f.is_mapped ? "not mapped"
+                   : is_fetch   ? "not executable"
+                   : is_write   ? "not writable"
+                                : "not readable");
 }
 
 struct exception_signal {
@@ -153,35 +169,52 @@ struct exception_signal {
 
 exception_signal signal_of(const fault_info& f) {
   switch (f.vector) {
-    case 0: return {abi::sig_fpe, abi::fpe_intdiv, "integer division by zero or overflow"};
-    case 1: return {abi::sig_trap, abi::trap_trace, "single step"};
-    case 3: return {abi::sig_trap, abi::trap_brkpt, "breakpoint"};
-    case 4: return {abi::sig_segv, abi::si_kernel, "overflow trap"};
-    case 5: return {abi::sig_segv, abi::si_kernel, "bound exceeded"};
-    case 6: return {abi::sig_ill, abi::ill_illopn, "invalid instruction"};
+    case 0:
+      return {abi::sig_fpe, abi::fpe_intdiv, "integer division by zero or overflow"};
+    case 1:
+      return {abi::sig_trap, abi::trap_trace, "single step"};
+    case 3:
+      return {abi::sig_trap, abi::trap_brkpt, "breakpoint"};
+    case 4:
+      return {abi::sig_segv, abi::si_kernel, "overflow trap"};
+    case 5:
+      return {abi::sig_segv, abi::si_kernel, "bound exceeded"};
+    case 6:
+      return {abi::sig_ill, abi::ill_illopn, "invalid instruction"};
     case 10:
     case 11:
-    case 12: return {abi::sig_bus, abi::si_kernel, "segment or stack fault"};
-    case 13: return {abi::sig_segv, abi::si_kernel, "general protection fault (a non-canonical address or a misaligned vector access)"};
-    case 14: return {abi::sig_segv, f.is_mapped ? abi::segv_accerr : abi::segv_maperr, nullptr};
+    case 12:
+      return {abi::sig_bus, abi::si_kernel, "segment or stack fault"};
+    case 13:
+      return {abi::sig_segv, abi::si_kernel,
+              "general protection fault (a non-canonical address or a misaligned vector access)"};
+    case 14:
+      return {abi::sig_segv, f.is_mapped ? abi::segv_accerr : abi::segv_maperr, nullptr};
     case 16:
-    case 19: return {abi::sig_fpe, abi::fpe_fltinv, "floating-point exception"};
-    case 17: return {abi::sig_bus, abi::bus_adraln, "misaligned access"};
-    default: return {abi::sig_segv, abi::si_kernel, "unexpected exception"};
+    case 19:
+      return {abi::sig_fpe, abi::fpe_fltinv, "floating-point exception"};
+    case 17:
+      return {abi::sig_bus, abi::bus_adraln, "misaligned access"};
+    default:
+      return {abi::sig_segv, abi::si_kernel, "unexpected exception"};
   }
 }
 
 }  // namespace
 
-const char* signal_name(int number) { return number > 0 && number < int(std::size(names)) ? names[number] : "?"; }
+const char* signal_name(int number) {
+  return number > 0 && number < int(std::size(names)) ? names[number] : "?";
+}
 
 void die(const trap_frame* frame, int number, std::string_view reason) {
   static std::atomic<bool> is_dying{false};
   if (is_dying.exchange(true))
-    for (;;) sched::park();  // another thread's report is being written; the machine ends with it
+    for (;;)
+      sched::park();  // another thread's report is being written; the machine ends with it
   auto& t = current_task();
   log::write(log::level::fatal, "program killed by SIG{}: {} (thread {} \"{}\")", signal_name(number),
-             reason.empty() ? std::string_view("no handler") : reason, t.tid, static_cast<const char*>(current()->name));
+             reason.empty() ? std::string_view("no handler") : reason, t.tid,
+             static_cast<const char*>(current()->name));
   log::write(log::level::fatal, "  rip {:016x} rsp {:016x} rbp {:016x} rax {:016x}", frame->rip, frame->rsp, frame->rbp,
              frame->rax);
   print_backtrace(frame);
@@ -194,16 +227,19 @@ void on_program_fault(trap_frame* frame, const fault_info& fault) {
   info.fault.addr = fault.vector == 14 ? fault.address : s.code == abi::si_kernel ? 0 : frame->rip;
   char reason[128];
   std::string_view text = fault.vector == 14 ? describe_page_fault(frame, fault, reason, sizeof reason) : s.reason;
-  if (fault.no_memory) die(frame, abi::sig_bus, text);
+  if (fault.no_memory)
+    die(frame, abi::sig_bus, text);
   force_signal(frame, info, text);
 }
 
 void describe_program(thread* t) {
   auto& p = the_process();
-  if (!t || !t->task) return;
-  log::write(log::level::fatal, "program {} (loaded at {:x}), thread {} \"{}\"", static_cast<const char*>(p.executable_path),
-             p.load_bias, t->task->tid, static_cast<const char*>(t->name));
-  if (t->entry_frame) print_backtrace(t->entry_frame);
+  if (!t || !t->task)
+    return;
+  log::write(log::level::fatal, "program {} (loaded at {:x}), thread {} \"{}\"",
+             static_cast<const char*>(p.executable_path), p.load_bias, t->task->tid, static_cast<const char*>(t->name));
+  if (t->entry_frame)
+    print_backtrace(t->entry_frame);
 }
 
 }  // namespace solaster::kernel::task

@@ -15,8 +15,8 @@ extern "C" long syscall_dispatch(syscall_frame* frame);
 
 namespace task {
 
-// Called once, by the first kernel thread, when the machine is up: finds the program in boot_info().initrd, loads it, and
-// ends in sched::enter_program (or starts threads and returns). What the user got wrong goes through refuse().
+// Called once, by the first kernel thread, when the machine is up: finds the program in boot_info().initrd, loads it,
+// and ends in sched::enter_program (or starts threads and returns). What the user got wrong goes through refuse().
 void start_program();
 
 // Before every return to the program (from a system call, a fault, an interrupt) for which thread::work_pending is set.
@@ -30,8 +30,8 @@ struct fault_info {
   bool is_mapped;  // page fault: an area exists (SEGV_ACCERR), else SEGV_MAPERR
   bool no_memory;  // page fault: out of memory (SIGBUS or a report and SIGKILL)
 };
-// An exception of the program that the core cannot serve. Arrange the signal (it is delivered by changing *frame right here
-// or by work_pending) or end the program with a report.
+// An exception of the program that the core cannot serve. Arrange the signal (it is delivered by changing *frame right
+// here or by work_pending) or end the program with a report.
 void on_program_fault(trap_frame* frame, const fault_info& fault);
 
 // The thread is ending (after exit_current was called, before it is gone); `t` is current.

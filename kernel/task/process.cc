@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "kernel/abi/task.hh"
 #include "kernel/drivers/power.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/futex.hh"
-#include "kernel/abi/task.hh"
 #include "kernel/task/hooks.hh"
 
 namespace solaster::kernel::task {
@@ -21,13 +21,16 @@ constinit process the_only_process;
 void release_robust_futex(u64 address, u32 tid) {
   auto* word = mm::program_pointer<u32>(address);
   u32 value;
-  if (address & 3 || !mm::get(value, word)) return;
+  if (address & 3 || !mm::get(value, word))
+    return;
   while ((value & abi::futex_tid_mask) == tid) {
     bool exchanged = false;
     u32 wanted = (value & abi::futex_waiters) | abi::futex_owner_died;
-    if (!mm::cmpxchg_u32_nofault(word, value, wanted, exchanged)) return;
+    if (!mm::cmpxchg_u32_nofault(word, value, wanted, exchanged))
+      return;
     if (exchanged) {
-      if (wanted & abi::futex_waiters) futex::wake(word, 1);
+      if (wanted & abi::futex_waiters)
+        futex::wake(word, 1);
       return;
     }
   }
@@ -35,12 +38,15 @@ void release_robust_futex(u64 address, u32 tid) {
 
 void walk_robust_list(const task_state& t) {
   abi::robust_list_head head;
-  if (!t.robust_list || !mm::get(head, mm::program_pointer<const abi::robust_list_head>(t.robust_list))) return;
+  if (!t.robust_list || !mm::get(head, mm::program_pointer<const abi::robust_list_head>(t.robust_list)))
+    return;
   u64 entry = head.list;
   for (usize n = 0; n < abi::robust_list_limit && entry != t.robust_list; n++) {
     u64 next;
-    if (!mm::get(next, mm::program_pointer<const u64>(entry & ~u64{1}))) return;
-    if (entry != head.list_op_pending) release_robust_futex((entry & ~u64{1}) + u64(head.futex_offset), u32(t.tid));
+    if (!mm::get(next, mm::program_pointer<const u64>(entry & ~u64{1})))
+      return;
+    if (entry != head.list_op_pending)
+      release_robust_futex((entry & ~u64{1}) + u64(head.futex_offset), u32(t.tid));
     entry = next;
   }
   if (head.list_op_pending)
@@ -60,7 +66,9 @@ int remove_from_process(process& p, task_state* t) {
 
 }  // namespace
 
-process& the_process() { return the_only_process; }
+process& the_process() {
+  return the_only_process;
+}
 
 task_state* create_task(thread* who, signal_set blocked) {
   auto* t = new (std::nothrow) task_state;
@@ -91,13 +99,16 @@ task_state* create_task(thread* who, signal_set blocked) {
 
 void on_thread_exit(thread* who) {
   task_state* t = who->task;
-  if (!t) return;
+  if (!t)
+    return;
   walk_robust_list(*t);
   if (t->clear_child_tid) {
     auto* word = mm::program_pointer<u32>(t->clear_child_tid);
-    if (mm::put(word, u32{0})) futex::wake(word, 1);
+    if (mm::put(word, u32{0}))
+      futex::wake(word, 1);
   }
-  if (remove_from_process(the_process(), t) == 0) end_process(the_process().exit_status);
+  if (remove_from_process(the_process(), t) == 0)
+    end_process(the_process().exit_status);
   who->task = nullptr;
   kfree(t->xstate);
   delete t->pending;
@@ -106,7 +117,8 @@ void on_thread_exit(thread* who) {
 
 // run.py makes the command's exit status of the device's value and of the line for those that do not fit in it.
 void end_process(int status) {
-  if (status >= 128) log::write(log::level::fatal, "program ended with status {}", status);
+  if (status >= 128)
+    log::write(log::level::fatal, "program ended with status {}", status);
   power_off(std::min(status, 127));
 }
 

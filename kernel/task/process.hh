@@ -27,7 +27,9 @@ inline constexpr usize auxv_max = 24;
 
 // Bit (n - 1) is signal n.
 using signal_set = u64;
-constexpr signal_set signal_bit(int n) { return signal_set{1} << (n - 1); }
+constexpr signal_set signal_bit(int n) {
+  return signal_set{1} << (n - 1);
+}
 inline constexpr signal_set unblockable = signal_bit(abi::sig_kill) | signal_bit(abi::sig_stop);
 
 struct pending_signals {
@@ -42,7 +44,7 @@ struct task_state {
   u64 clear_child_tid = 0;  // zeroed and woken at the thread's exit, when not 0
   u64 robust_list = 0;
   // A call that was interrupted before its time was up goes on to the same deadline when it is restarted.
-  u64 restart_call = 0;      // number + 1; 0: none
+  u64 restart_call = 0;  // number + 1; 0: none
   u64 restart_deadline = 0;
 
   // Only the thread itself, in system calls and on the way out of them.
@@ -59,11 +61,11 @@ struct task_state {
 
 struct process {
   fs::fd_table files;
-  ref<fs::node> cwd;           // guarded by fs::tree_mutex
+  ref<fs::node> cwd;  // guarded by fs::tree_mutex
   u32 umask = 022;
   ref<fs::node> executable;
   char executable_path[256] = {};
-  u64 load_bias = 0;           // added to the ELF file's addresses
+  u64 load_bias = 0;  // added to the ELF file's addresses
   uptr stack_low = 0, stack_high = 0;
   uptr arguments_start = 0, arguments_end = 0, environment_start = 0, environment_end = 0;
   abi::auxv_entry auxv[auxv_max] = {};
@@ -81,7 +83,9 @@ struct process {
 };
 
 process& the_process();
-inline task_state& current_task() { return *current()->task; }
+inline task_state& current_task() {
+  return *current()->task;
+}
 
 // Makes the task_state of a new thread and puts it into the process. Null: out of memory or too many threads.
 task_state* create_task(thread* who, signal_set blocked);

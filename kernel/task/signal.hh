@@ -1,8 +1,8 @@
 // Sending signals, and the ends of the calls about them.
 //
-// A signal is pending for a thread or for the process until a thread that does not block it passes on_return_to_program.
-// What the program claimed through the direct interface never becomes pending.
-// Context: send_* any (interrupts too); the rest thread.
+// A signal is pending for a thread or for the process until a thread that does not block it passes
+// on_return_to_program. What the program claimed through the direct interface never becomes pending. Context: send_*
+// any (interrupts too); the rest thread.
 #pragma once
 
 #include "kernel/task/process.hh"
@@ -10,19 +10,21 @@
 namespace solaster::kernel::task {
 
 // errc values that never reach a program: the call is restarted, or ends with EINTR, when the signal is dealt with.
-inline constexpr errc restart_if_asked{512};      // ERESTARTSYS: restarted without a handler or with SA_RESTART
+inline constexpr errc restart_if_asked{512};         // ERESTARTSYS: restarted without a handler or with SA_RESTART
 inline constexpr errc restart_without_handler{514};  // ERESTARTNOHAND
-inline constexpr errc restart_with_deadline{516};  // ERESTART_RESTARTBLOCK: as 514, task_state::restart_deadline kept
+inline constexpr errc restart_with_deadline{516};    // ERESTART_RESTARTBLOCK: as 514, task_state::restart_deadline kept
 
 abi::siginfo make_siginfo(int number, i32 code);
 
 void send_to_process(int number, const abi::siginfo& info);
 // False: no such thread.
 bool send_to_thread(int tid, int number, const abi::siginfo& info);
-// A fault of the current thread: runs its handler. Without one, blocked, ignored or without a stack: death for that reason.
+// A fault of the current thread: runs its handler. Without one, blocked, ignored or without a stack: death for that
+// reason.
 void force_signal(trap_frame* frame, const abi::siginfo& info, std::string_view reason);
 
-// Deals with what is pending for the current thread: changes `frame` so that the handler runs next, or ends the program.
+// Deals with what is pending for the current thread: changes `frame` so that the handler runs next, or ends the
+// program.
 void deliver_pending(trap_frame* frame);
 // Restores what a handler's frame saved. False: the frame is bad (the caller kills with SIGSEGV).
 bool restore_signal_frame(trap_frame* frame);

@@ -22,15 +22,18 @@ constexpr u64 flags_mask = 0x50dd5;
 
 // The thread's scratch area; null: out of memory.
 std::byte* xstate_scratch(task_state& t) {
-  if (!t.xstate) t.xstate = static_cast<std::byte*>(kmalloc(xstate_size() + 64));
-  if (!t.xstate) return nullptr;
+  if (!t.xstate)
+    t.xstate = static_cast<std::byte*>(kmalloc(xstate_size() + 64));
+  if (!t.xstate)
+    return nullptr;
   // SAFETY: 64 bytes more than needed were allocated.
   return reinterpret_cast<std::byte*>(align_up(reinterpret_cast<uptr>(t.xstate), 64));
 }
 
 bool save_xstate(task_state& t, uptr to) {
   auto* area = xstate_scratch(t);
-  if (!area) return false;
+  if (!area)
+    return false;
   usize size = xstate_size();
   std::memset(area, 0, size);
   xstate_save(area);
@@ -51,15 +54,18 @@ bool load_xstate(task_state& t, uptr from) {
   }
   auto* area = xstate_scratch(t);
   usize size = xstate_size();
-  if (!area) return false;
+  if (!area)
+    return false;
   abi::fpx_sw_bytes sw;
   u32 magic2 = 0;
-  if (!mm::copy_in(area, mm::program_pointer<void>(from), fxsave_bytes)) return false;
+  if (!mm::copy_in(area, mm::program_pointer<void>(from), fxsave_bytes))
+    return false;
   std::memcpy(&sw, area + fx_software_offset, sizeof sw);
   bool is_whole = sw.magic1 == abi::fp_xstate_magic1 && sw.xstate_size == size &&
                   mm::get(magic2, mm::program_pointer<u32>(from + size)) && magic2 == abi::fp_xstate_magic2;
   if (is_whole) {
-    if (!mm::copy_in(area, mm::program_pointer<void>(from), size)) return false;
+    if (!mm::copy_in(area, mm::program_pointer<void>(from), size))
+      return false;
   } else {  // only the x87 and SSE part, as a program that knows no more would leave it
     std::memset(area + fxsave_bytes, 0, size - fxsave_bytes);
     u64 components = 3;
@@ -77,7 +83,8 @@ abi::sigcontext save_registers(const trap_frame& f) {
   c.rsp = f.rsp, c.rip = f.rip, c.rflags = f.rflags;
   // A program that looks finds Linux's user selectors; they are not loaded on the way back.
   c.cs = 0x33, c.ss = 0x2b;
-  if (f.vector != trap_vector_syscall) c.err = f.error, c.trapno = f.vector;
+  if (f.vector != trap_vector_syscall)
+    c.err = f.error, c.trapno = f.vector;
   return c;
 }
 
@@ -89,13 +96,15 @@ void restore_registers(trap_frame& f, const abi::sigcontext& c) {
 }
 
 uptr frame_top(const trap_frame& f, const abi::sigaction& action, const abi::stack_t& alternate) {
-  bool use_alternate = (action.flags & abi::sa_onstack) && !(alternate.flags & abi::ss_disable) &&
-                       !on_alternate_stack(f.rsp);
+  bool use_alternate =
+      (action.flags & abi::sa_onstack) && !(alternate.flags & abi::ss_disable) && !on_alternate_stack(f.rsp);
   return use_alternate ? alternate.sp + alternate.size : f.rsp - red_zone_bytes;
 }
 
 // The way back to the program is an iretq, which must not fault on another processor's idea of an address.
-bool is_canonical(u64 address) { return u64(i64(address << 16) >> 16) == address; }
+bool is_canonical(u64 address) {
+  return u64(i64(address << 16) >> 16) == address;
+}
 
 }  // namespace
 
@@ -106,22 +115,27 @@ bool on_alternate_stack(u64 rsp) {
 
 bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const abi::siginfo& info, signal_set mask) {
   auto& t = current_task();
-  if (!is_canonical(action.handler)) return false;
+  if (!is_canonical(action.handler))
+    return false;
   uptr fp = align_down(frame_top(*frame, action, t.alt_stack) - xstate_size() - 4, 64);
   uptr at = align_down(fp - sizeof(abi::rt_sigframe), 16) - 8;
-  if (!save_xstate(t, fp)) return false;
+  if (!save_xstate(t, fp))
+    return false;
   abi::rt_sigframe f = {};
   f.pretcode = action.restorer;
   f.uc.flags = abi::uc_fp_xstate | abi::uc_sigcontext_ss | abi::uc_strict_restore_ss;
   f.uc.stack = t.alt_stack;
-  if (on_alternate_stack(frame->rsp)) f.uc.stack.flags = abi::ss_onstack;
+  if (on_alternate_stack(frame->rsp))
+    f.uc.stack.flags = abi::ss_onstack;
   f.uc.mcontext = save_registers(*frame);
   f.uc.mcontext.oldmask = mask;
   f.uc.mcontext.fpstate = fp;
-  if (info.signo == abi::sig_segv || info.signo == abi::sig_bus) f.uc.mcontext.cr2 = info.fault.addr;
+  if (info.signo == abi::sig_segv || info.signo == abi::sig_bus)
+    f.uc.mcontext.cr2 = info.fault.addr;
   f.uc.sigmask = mask;
   f.info = info;
-  if (!mm::put(mm::program_pointer<abi::rt_sigframe>(at), f)) return false;
+  if (!mm::put(mm::program_pointer<abi::rt_sigframe>(at), f))
+    return false;
   frame->rdi = u64(info.signo);
   frame->rsi = at + offsetof(abi::rt_sigframe, info);
   frame->rdx = at + offsetof(abi::rt_sigframe, uc);
@@ -137,8 +151,10 @@ bool restore_signal_frame(trap_frame* frame) {
   abi::ucontext uc;
   // The handler's return popped pretcode.
   uptr at = frame->rsp - 8;
-  if (!mm::get(uc, mm::program_pointer<abi::ucontext>(at + offsetof(abi::rt_sigframe, uc)))) return false;
-  if (!is_canonical(uc.mcontext.rip) || !load_xstate(t, uc.mcontext.fpstate)) return false;
+  if (!mm::get(uc, mm::program_pointer<abi::ucontext>(at + offsetof(abi::rt_sigframe, uc))))
+    return false;
+  if (!is_canonical(uc.mcontext.rip) || !load_xstate(t, uc.mcontext.fpstate))
+    return false;
   restore_registers(*frame, uc.mcontext);
   frame->full_return = 1;
   frame->vector = trap_vector_syscall + 1;  // not a system call to be restarted

@@ -36,7 +36,8 @@ class stack_writer {
   void align(u64 a) { _at = align_down(_at, a); }
   uptr push(const void* bytes, usize n) {
     _at -= n;
-    if (!mm::copy_out(mm::program_pointer<void>(_at), bytes, n)) refuse("not enough memory for the program's stack");
+    if (!mm::copy_out(mm::program_pointer<void>(_at), bytes, n))
+      refuse("not enough memory for the program's stack");
     return _at;
   }
   uptr push_string(std::string_view s) {
@@ -57,7 +58,8 @@ uptr map_stack() {
   guard.length = total;
   guard.prot = mm::prot_none;
   auto low = mm::map(guard);
-  if (!low) refuse("cannot map the program's stack");
+  if (!low)
+    refuse("cannot map the program's stack");
   mm::map_request stack;
   stack.address = *low + main_stack_guard_bytes;
   stack.length = main_stack_bytes;
@@ -65,7 +67,8 @@ uptr map_stack() {
   stack.grows_down = true;
   stack.no_reserve = true;  // in a small machine it is larger than the RAM, and only touched pages cost
   stack.name = "[stack]";
-  if (!mm::map(stack)) refuse("cannot map the program's stack");
+  if (!mm::map(stack))
+    refuse("cannot map the program's stack");
   p.stack_low = stack.address;
   p.stack_high = stack.address + main_stack_bytes;
   return p.stack_high;
@@ -83,7 +86,8 @@ uptr map_vdso() {
   r.fixed = true;
   r.name = "[vdso]";
   auto at = mm::map(r);
-  if (!at) refuse("cannot map the vDSO");
+  if (!at)
+    refuse("cannot map the vDSO");
   return *at;
 }
 
@@ -127,9 +131,11 @@ uptr fill_stack(uptr top, const loaded_program& program, uptr vdso, const string
   usize n = 0;
   uptr file_name = w.push_string(p.executable_path);
   p.environment_end = w.at();
-  for (usize i = environment.count; i-- > 0;) pointers[arguments.count + 1 + i] = w.push_string(environment.items[i]);
+  for (usize i = environment.count; i-- > 0;)
+    pointers[arguments.count + 1 + i] = w.push_string(environment.items[i]);
   p.environment_start = p.arguments_end = w.at();
-  for (usize i = arguments.count; i-- > 0;) pointers[i] = w.push_string(arguments.items[i]);
+  for (usize i = arguments.count; i-- > 0;)
+    pointers[i] = w.push_string(arguments.items[i]);
   p.arguments_start = w.at();
   pointers[arguments.count] = pointers[arguments.count + 1 + environment.count] = 0;
   n = arguments.count + environment.count + 2;
@@ -140,7 +146,8 @@ uptr fill_stack(uptr top, const loaded_program& program, uptr vdso, const string
   uptr random = w.push(seed, sizeof seed);
   fill_auxv(program, vdso, random, platform, file_name);
   usize bytes = p.auxv_count * sizeof(abi::auxv_entry) + n * sizeof(uptr) + sizeof(u64);
-  if ((w.at() - bytes) % 16) w.push_word(0);
+  if ((w.at() - bytes) % 16)
+    w.push_word(0);
   w.push(p.auxv, p.auxv_count * sizeof(abi::auxv_entry));
   w.push(pointers, n * sizeof(uptr));
   w.push_word(arguments.count);
@@ -150,12 +157,16 @@ uptr fill_stack(uptr top, const loaded_program& program, uptr vdso, const string
 // Cuts `line` at blanks; double quotes and backslashes keep them. The text is unquoted in place in a copy.
 void split_line(std::string_view line, string_list& out) {
   char* to = static_cast<char*>(kmalloc(line.size() + 1));
-  if (!to) refuse("not enough memory for the command line");
+  if (!to)
+    refuse("not enough memory for the command line");
   usize i = 0;
   for (;;) {
-    while (i < line.size() && (line[i] == ' ' || line[i] == '\t' || line[i] == '\n')) i++;
-    if (i == line.size()) return;
-    if (out.count == arguments_max) refuse("the command line has more than {} arguments", arguments_max);
+    while (i < line.size() && (line[i] == ' ' || line[i] == '\t' || line[i] == '\n'))
+      i++;
+    if (i == line.size())
+      return;
+    if (out.count == arguments_max)
+      refuse("the command line has more than {} arguments", arguments_max);
     char* start = to;
     bool quoted = false;
     for (; i < line.size() && (quoted || (line[i] != ' ' && line[i] != '\t' && line[i] != '\n')); i++) {
@@ -163,10 +174,12 @@ void split_line(std::string_view line, string_list& out) {
         quoted = !quoted;
         continue;
       }
-      if (line[i] == '\\' && i + 1 < line.size()) i++;
+      if (line[i] == '\\' && i + 1 < line.size())
+        i++;
       *to++ = line[i];
     }
-    if (quoted) refuse("the command line has an opening quote without its end");
+    if (quoted)
+      refuse("the command line has an opening quote without its end");
     out.items[out.count++] = {start, usize(to - start)};
   }
 }
@@ -176,18 +189,23 @@ void open_standard_files() {
   p.cwd = fs::root();
   auto console = fs::open(p.cwd.get(), "/dev/console", abi::o_rdwr, 0);
   for (int fd = 0; fd < 3; fd++)
-    if (!console || !p.files.add(*console, false)) refuse("not enough memory for the program's files");
+    if (!console || !p.files.add(*console, false))
+      refuse("not enough memory for the program's files");
 }
 
 void find_executable(std::string_view path) {
   auto& p = the_process();
-  if (path.size() + 2 > sizeof p.executable_path) refuse("the program's path is too long");
+  if (path.size() + 2 > sizeof p.executable_path)
+    refuse("the program's path is too long");
   usize n = 0;
-  if (path.front() != '/') p.executable_path[n++] = '/';
+  if (path.front() != '/')
+    p.executable_path[n++] = '/';
   std::memcpy(p.executable_path + n, path.data(), path.size());
   auto found = fs::resolve(fs::root().get(), p.executable_path, fs::follow::yes);
-  if (!found) refuse("no program {} in the initrd", p.executable_path);
-  if ((*found)->type() != fs::node_type::regular) refuse("{} is not a file", p.executable_path);
+  if (!found)
+    refuse("no program {} in the initrd", p.executable_path);
+  if ((*found)->type() != fs::node_type::regular)
+    refuse("{} is not a file", p.executable_path);
   p.executable = *found;
 }
 
@@ -196,26 +214,31 @@ void find_executable(std::string_view path) {
 void start_program() {
   auto& p = the_process();
   p.started_ns = now_ns();
-  if (boot_info().initrd.empty()) refuse("no initrd: the program is looked for in it (-initrd)");
+  if (boot_info().initrd.empty())
+    refuse("no initrd: the program is looked for in it (-initrd)");
   static string_list arguments, environment;
   split_line(boot_info().program_line, arguments);
-  if (arguments.count == 0) refuse("no program on the kernel's command line (-append '-- /program arguments')");
+  if (arguments.count == 0)
+    refuse("no program on the kernel's command line (-append '-- /program arguments')");
   for (; environment.count < environment_max; environment.count++) {
     auto value = find_option("env", environment.count);
-    if (value.data() == nullptr) break;
+    if (value.data() == nullptr)
+      break;
     environment.items[environment.count] = value;
   }
   fs::make_root(boot_info().initrd);
   find_executable(arguments.items[0]);
   auto file = p.executable->stable_content();
-  if (file.empty()) refuse("{} is empty", p.executable_path);
+  if (file.empty())
+    refuse("{} is empty", p.executable_path);
   auto program = load_elf(file, p.executable_path);
   p.load_bias = program.bias;
   mm::init_brk(program.end + (random_u64() & 0x1ff) * page_size);
   uptr stack = map_stack();
   uptr vdso = map_vdso();
   open_standard_files();
-  if (!create_task(current(), 0)) refuse("not enough memory for the program's first thread");
+  if (!create_task(current(), 0))
+    refuse("not enough memory for the program's first thread");
   auto base = std::string_view(p.executable_path);
   base.remove_prefix(base.rfind('/') + 1);
   std::memset(current()->name, 0, sizeof current()->name);

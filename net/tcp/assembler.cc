@@ -3,103 +3,103 @@
 namespace solaster::net::tcp {
 
 bool assembler::insert(piece p, uint32_t segments_max) noexcept {
-    // Mostly it belongs at the end.
-    packet* previous = nullptr;
-    if (_tail && begin(_tail) <= p.begin) {
-        previous = _tail;
-    } else {
-        for (packet* q = _head; q && begin(q) <= p.begin; q = q->next) {
-            previous = q;
-        }
+  // Mostly it belongs at the end.
+  packet* previous = nullptr;
+  if (_tail && begin(_tail) <= p.begin) {
+    previous = _tail;
+  } else {
+    for (packet* q = _head; q && begin(q) <= p.begin; q = q->next) {
+      previous = q;
     }
-    const uint32_t length = p.payload->size();
-    if (previous) {
-        const seq covered = end(previous);
-        if (p.begin + length <= covered && (!p.fin || fin(previous))) {
-            return false;
-        }
-        if (p.begin < covered) {
-            const uint32_t overlap = uint32_t(covered - p.begin);
-            p.payload->trim_front(overlap < length ? overlap : length);
-            p.begin = covered;
-        }
+  }
+  const uint32_t length = p.payload->size();
+  if (previous) {
+    const seq covered = end(previous);
+    if (p.begin + length <= covered && (!p.fin || fin(previous))) {
+      return false;
     }
-    if (_size >= segments_max) {
-        // Earlier data is worth more: it goes up first.
-        if (previous == _tail) {
-            return false;
-        }
-        packet* before_last = previous;
-        for (packet* q = previous ? previous->next : _head; q != _tail; q = q->next) {
-            before_last = q;
-        }
-        unlink_after(before_last);
+    if (p.begin < covered) {
+      const uint32_t overlap = uint32_t(covered - p.begin);
+      p.payload->trim_front(overlap < length ? overlap : length);
+      p.begin = covered;
     }
-    packet* q = p.payload.release();
-    q->cookie = p.begin.value() | (p.fin ? fin_bit : 0);
-    packet*& link = previous ? previous->next : _head;
-    q->next = link;
-    link = q;
-    if (!q->next) {
-        _tail = q;
+  }
+  if (_size >= segments_max) {
+    // Earlier data is worth more: it goes up first.
+    if (previous == _tail) {
+      return false;
     }
-    ++_size;
-    _charge += q->charge();
-    // Segments that the new one covers whole.
-    while (q->next && end(q->next) <= end(q) && !fin(q->next)) {
-        unlink_after(q);
+    packet* before_last = previous;
+    for (packet* q = previous ? previous->next : _head; q != _tail; q = q->next) {
+      before_last = q;
     }
-    return true;
+    unlink_after(before_last);
+  }
+  packet* q = p.payload.release();
+  q->cookie = p.begin.value() | (p.fin ? fin_bit : 0);
+  packet*& link = previous ? previous->next : _head;
+  q->next = link;
+  link = q;
+  if (!q->next) {
+    _tail = q;
+  }
+  ++_size;
+  _charge += q->charge();
+  // Segments that the new one covers whole.
+  while (q->next && end(q->next) <= end(q) && !fin(q->next)) {
+    unlink_after(q);
+  }
+  return true;
 }
 
 bool assembler::take(seq rcv_nxt, piece& out) noexcept {
-    while (_head && begin(_head) <= rcv_nxt) {
-        packet_ptr p = unlink_after(nullptr);
-        const bool has_fin = fin(p.get());
-        const seq last = end(p.get());
-        if (last < rcv_nxt || (last == rcv_nxt && !has_fin)) {
-            continue;
-        }
-        p->trim_front(uint32_t(rcv_nxt - begin(p.get())));
-        out = {rcv_nxt, std::move(p), has_fin};
-        return true;
+  while (_head && begin(_head) <= rcv_nxt) {
+    packet_ptr p = unlink_after(nullptr);
+    const bool has_fin = fin(p.get());
+    const seq last = end(p.get());
+    if (last < rcv_nxt || (last == rcv_nxt && !has_fin)) {
+      continue;
     }
-    return false;
+    p->trim_front(uint32_t(rcv_nxt - begin(p.get())));
+    out = {rcv_nxt, std::move(p), has_fin};
+    return true;
+  }
+  return false;
 }
 
 void assembler::clear() noexcept {
-    while (_head) {
-        unlink_after(nullptr);
-    }
+  while (_head) {
+    unlink_after(nullptr);
+  }
 }
 
 bool assembler::is_valid() const noexcept {
-    uint32_t count = 0;
-    uint32_t charge = 0;
-    for (const packet* p = _head; p; p = p->next) {
-        ++count;
-        charge += p->charge();
-        if (p->next && begin(p->next) < begin(p)) {
-            return false;
-        }
-        if (!p->next && p != _tail) {
-            return false;
-        }
+  uint32_t count = 0;
+  uint32_t charge = 0;
+  for (const packet* p = _head; p; p = p->next) {
+    ++count;
+    charge += p->charge();
+    if (p->next && begin(p->next) < begin(p)) {
+      return false;
     }
-    return count == _size && charge == _charge;
+    if (!p->next && p != _tail) {
+      return false;
+    }
+  }
+  return count == _size && charge == _charge;
 }
 
 packet_ptr assembler::unlink_after(packet* previous) noexcept {
-    packet*& link = previous ? previous->next : _head;
-    packet_ptr p(link);
-    link = p->next;
-    p->next = nullptr;
-    if (!link) {
-        _tail = previous;
-    }
-    --_size;
-    _charge -= p->charge();
-    return p;
+  packet*& link = previous ? previous->next : _head;
+  packet_ptr p(link);
+  link = p->next;
+  p->next = nullptr;
+  if (!link) {
+    _tail = previous;
+  }
+  --_size;
+  _charge -= p->charge();
+  return p;
 }
 
 }  // namespace solaster::net::tcp

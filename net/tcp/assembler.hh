@@ -1,8 +1,8 @@
 // Segments that came before their turn: a list ordered by sequence number, at most a configured number of them.
 //
-// A packet's `cookie` holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in against
-// its predecessor, and the rest when segments are taken out.
-// Owns: the packets. Context: shard-local; allocates nothing.
+// A packet's `cookie` holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in
+// against its predecessor, and the rest when segments are taken out. Owns: the packets. Context: shard-local; allocates
+// nothing.
 #pragma once
 
 #include <cstdint>
@@ -13,36 +13,36 @@
 namespace solaster::net::tcp {
 
 class assembler {
-public:
-    struct piece {
-        seq begin;
-        packet_ptr payload;  // may be empty (a FIN alone)
-        bool fin = false;
-    };
+ public:
+  struct piece {
+    seq begin;
+    packet_ptr payload;  // may be empty (a FIN alone)
+    bool fin = false;
+  };
 
-    bool empty() const noexcept { return !_head; }
-    uint32_t size() const noexcept { return _size; }
-    // Bytes pinned.
-    uint32_t charge() const noexcept { return _charge; }
+  bool empty() const noexcept { return !_head; }
+  uint32_t size() const noexcept { return _size; }
+  // Bytes pinned.
+  uint32_t charge() const noexcept { return _charge; }
 
-    // False: it was there already, or the list is full of earlier segments.
-    bool insert(piece p, uint32_t segments_max) noexcept;
-    // The first piece if it begins at or before `rcv_nxt`, cut so that it begins there; pieces before are dropped.
-    bool take(seq rcv_nxt, piece& out) noexcept;
-    void clear() noexcept;
-    bool is_valid() const noexcept;
+  // False: it was there already, or the list is full of earlier segments.
+  bool insert(piece p, uint32_t segments_max) noexcept;
+  // The first piece if it begins at or before `rcv_nxt`, cut so that it begins there; pieces before are dropped.
+  bool take(seq rcv_nxt, piece& out) noexcept;
+  void clear() noexcept;
+  bool is_valid() const noexcept;
 
-private:
-    static constexpr uint64_t fin_bit = uint64_t(1) << 32;
-    static seq begin(const packet* p) noexcept { return seq(uint32_t(p->cookie)); }
-    static bool fin(const packet* p) noexcept { return p->cookie & fin_bit; }
-    static seq end(const packet* p) noexcept { return begin(p) + p->size(); }
-    packet_ptr unlink_after(packet* previous) noexcept;
+ private:
+  static constexpr uint64_t fin_bit = uint64_t(1) << 32;
+  static seq begin(const packet* p) noexcept { return seq(uint32_t(p->cookie)); }
+  static bool fin(const packet* p) noexcept { return p->cookie & fin_bit; }
+  static seq end(const packet* p) noexcept { return begin(p) + p->size(); }
+  packet_ptr unlink_after(packet* previous) noexcept;
 
-    packet* _head = nullptr;
-    packet* _tail = nullptr;
-    uint32_t _size = 0;
-    uint32_t _charge = 0;
+  packet* _head = nullptr;
+  packet* _tail = nullptr;
+  uint32_t _size = 0;
+  uint32_t _charge = 0;
 };
 
 }  // namespace solaster::net::tcp

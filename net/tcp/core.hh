@@ -40,234 +40,234 @@ namespace solaster::net::tcp {
 
 // A segment that came in, checked; `payload` is without the header.
 struct incoming {
-    flow_key key;
-    seq begin;
-    seq ack;
-    uint32_t length = 0;  // of the payload
-    uint16_t window = 0;
-    uint8_t flags = 0;
-    packet_ptr payload;
-    const std::byte* header = nullptr;  // lies in `payload`'s first fragment, in front of the payload
+  flow_key key;
+  seq begin;
+  seq ack;
+  uint32_t length = 0;  // of the payload
+  uint16_t window = 0;
+  uint8_t flags = 0;
+  packet_ptr payload;
+  const std::byte* header = nullptr;  // lies in `payload`'s first fragment, in front of the payload
 
-    bool has(uint8_t flag) const noexcept { return flags & flag; }
-    // While the payload has not moved on.
-    tcp_options options() const noexcept { return tcp_view(header).options(); }
-    // In sequence space: SYN and FIN count.
-    uint32_t span() const noexcept { return length + has(tcp_syn) + has(tcp_fin); }
-    seq end() const noexcept { return begin + span(); }
+  bool has(uint8_t flag) const noexcept { return flags & flag; }
+  // While the payload has not moved on.
+  tcp_options options() const noexcept { return tcp_view(header).options(); }
+  // In sequence space: SYN and FIN count.
+  uint32_t span() const noexcept { return length + has(tcp_syn) + has(tcp_fin); }
+  seq end() const noexcept { return begin + span(); }
 };
 
 // Where in a send queue.
 struct cursor {
-    uint32_t index;   // of the fragment
-    uint32_t offset;  // in it
+  uint32_t index;   // of the fragment
+  uint32_t offset;  // in it
 };
 
 class core {
-public:
-    core(const stack_config& config, memory& m, ip_output& ip, event_queue& events, stack_stats& totals) noexcept;
-    ~core();
-    core(const core&) = delete;
+ public:
+  core(const stack_config& config, memory& m, ip_output& ip, event_queue& events, stack_stats& totals) noexcept;
+  ~core();
+  core(const core&) = delete;
 
-    // --- input.cc
-    void input(const segment_info& info, packet_ptr p, instant now) noexcept;
-    void icmp_error(const four_tuple& tuple, seq quoted, errc error, bool hard, uint32_t mtu, instant now) noexcept;
+  // --- input.cc
+  void input(const segment_info& info, packet_ptr p, instant now) noexcept;
+  void icmp_error(const four_tuple& tuple, seq quoted, errc error, bool hard, uint32_t mtu, instant now) noexcept;
 
-    // --- expire.cc
-    void expire(instant now) noexcept;
-    instant next_deadline() const noexcept;
+  // --- expire.cc
+  void expire(instant now) noexcept;
+  instant next_deadline() const noexcept;
 
-    // --- output.cc
-    void transmit(instant now) noexcept;
+  // --- output.cc
+  void transmit(instant now) noexcept;
 
-    // --- commands.cc
-    result<connection*> connect(endpoint local, endpoint remote, void* cookie, instant now) noexcept;
-    result<listener*> listen(endpoint local, uint32_t backlog, void* cookie) noexcept;
-    result<connection*> accept(listener& l, void* cookie) noexcept;
-    void release(listener& l, instant now) noexcept;
-    result<size_t> send(connection& c, std::span<fragment> data, instant now) noexcept;
-    result<size_t> receive(connection& c, std::span<fragment> out, size_t max_bytes) noexcept;
-    void consume(connection& c, size_t n, instant now) noexcept;
-    void close(connection& c, instant now) noexcept;
-    void close_receive(connection& c, instant now) noexcept;
-    void abort(connection& c, instant now) noexcept;
-    void release(connection& c, instant now) noexcept;
-    void set_nodelay(connection& c, bool on) noexcept;
-    void set_keepalive(connection& c, bool on, duration idle, duration interval, uint32_t probes) noexcept;
-    void watch_sent(connection& c) noexcept;
+  // --- commands.cc
+  result<connection*> connect(endpoint local, endpoint remote, void* cookie, instant now) noexcept;
+  result<listener*> listen(endpoint local, uint32_t backlog, void* cookie) noexcept;
+  result<connection*> accept(listener& l, void* cookie) noexcept;
+  void release(listener& l, instant now) noexcept;
+  result<size_t> send(connection& c, std::span<fragment> data, instant now) noexcept;
+  result<size_t> receive(connection& c, std::span<fragment> out, size_t max_bytes) noexcept;
+  void consume(connection& c, size_t n, instant now) noexcept;
+  void close(connection& c, instant now) noexcept;
+  void close_receive(connection& c, instant now) noexcept;
+  void abort(connection& c, instant now) noexcept;
+  void release(connection& c, instant now) noexcept;
+  void set_nodelay(connection& c, bool on) noexcept;
+  void set_keepalive(connection& c, bool on, duration idle, duration interval, uint32_t probes) noexcept;
+  void watch_sent(connection& c) noexcept;
 
-    bool valid() const noexcept { return _small != nullptr; }
-    size_t send_room(const connection& c) const noexcept;
-    size_t connection_count() const noexcept { return _connections.live(); }
-    bool is_valid() const noexcept;
+  bool valid() const noexcept { return _small != nullptr; }
+  size_t send_room(const connection& c) const noexcept;
+  size_t connection_count() const noexcept { return _connections.live(); }
+  bool is_valid() const noexcept;
 
-    stack_stats& stats;
+  stack_stats& stats;
 
-private:
-    using connection_list = linked_list<connection, &connection::all_link>;
+ private:
+  using connection_list = linked_list<connection, &connection::all_link>;
 
-    // --- core.cc
-    connection* make_connection(const flow_key& key, const path& way) noexcept;
-    void destroy(connection& c) noexcept;
-    // Out of the tables; the handle stays until release().
-    void become_closed(connection& c) noexcept;
-    void fail(connection& c, errc error) noexcept;
-    void reap() noexcept {
-        if (!_dead.empty()) [[unlikely]] {
-            collect_dead();
-        }
+  // --- core.cc
+  connection* make_connection(const flow_key& key, const path& way) noexcept;
+  void destroy(connection& c) noexcept;
+  // Out of the tables; the handle stays until release().
+  void become_closed(connection& c) noexcept;
+  void fail(connection& c, errc error) noexcept;
+  void reap() noexcept {
+    if (!_dead.empty()) [[unlikely]] {
+      collect_dead();
     }
-    void collect_dead() noexcept;
-    void discard_received(connection& c) noexcept;
-    // After each change of the assembler.
-    void account_out_of_order(connection& c) noexcept {
-        const uint32_t charge = c.out_of_order.charge();
-        _receive_memory += charge;
-        _receive_memory -= std::exchange(c.out_of_order_counted, charge);
+  }
+  void collect_dead() noexcept;
+  void discard_received(connection& c) noexcept;
+  // After each change of the assembler.
+  void account_out_of_order(connection& c) noexcept {
+    const uint32_t charge = c.out_of_order.charge();
+    _receive_memory += charge;
+    _receive_memory -= std::exchange(c.out_of_order_counted, charge);
+  }
+  void post(connection& c, uint32_t bits) noexcept {
+    if (c.held) {
+      _events.post(c.source, bits);
     }
-    void post(connection& c, uint32_t bits) noexcept {
-        if (c.held) {
-            _events.post(c.source, bits);
-        }
+  }
+  void want_output(connection& c) noexcept {
+    if (!c.output_link.linked) {
+      _output.push_back(&c);
     }
-    void want_output(connection& c) noexcept {
-        if (!c.output_link.linked) {
-            _output.push_back(&c);
-        }
+  }
+  void arm(connection& c, timer t, instant at) noexcept {
+    c.deadline(t) = at;
+    if (at < c.entry_at) [[unlikely]] {
+      _timers.set(c, at);
     }
-    void arm(connection& c, timer t, instant at) noexcept {
-        c.deadline(t) = at;
-        if (at < c.entry_at) [[unlikely]] {
-            _timers.set(c, at);
-        }
-    }
-    void disarm(connection& c, timer t) noexcept { c.deadline(t) = instant::never(); }
-    bool tuple_used(const flow_key& key) const noexcept { return _flows.find(key) != nullptr; }
+  }
+  void disarm(connection& c, timer t) noexcept { c.deadline(t) = instant::never(); }
+  bool tuple_used(const flow_key& key) const noexcept { return _flows.find(key) != nullptr; }
 
-    // --- input.cc
-    void input_connection(connection& c, incoming& s, instant now) noexcept;
-    bool predicted(const connection& c, const incoming& s) const noexcept;
-    void input_steps(connection& c, incoming& s, instant now) noexcept;
-    bool check_sequence(connection& c, incoming& s, instant now) noexcept;
-    bool check_reset(connection& c, const incoming& s, instant now) noexcept;
-    bool check_syn(connection& c, const incoming& s, instant now) noexcept;
-    bool check_ack(connection& c, incoming& s, instant now) noexcept;
-    void input_syn_sent(connection& c, incoming& s, instant now) noexcept;
-    void input_closed(const incoming& s) noexcept;
-    static void set_mss(connection& c, uint32_t mss) noexcept;
-    void adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept;
-    void establish(connection& c, instant now) noexcept;
-    // RFC 5961: an ACK that asks "really?", so many a second.
-    void challenge(connection& c, instant now) noexcept;
-    bool challenge_allowed(instant now) noexcept;
+  // --- input.cc
+  void input_connection(connection& c, incoming& s, instant now) noexcept;
+  bool predicted(const connection& c, const incoming& s) const noexcept;
+  void input_steps(connection& c, incoming& s, instant now) noexcept;
+  bool check_sequence(connection& c, incoming& s, instant now) noexcept;
+  bool check_reset(connection& c, const incoming& s, instant now) noexcept;
+  bool check_syn(connection& c, const incoming& s, instant now) noexcept;
+  bool check_ack(connection& c, incoming& s, instant now) noexcept;
+  void input_syn_sent(connection& c, incoming& s, instant now) noexcept;
+  void input_closed(const incoming& s) noexcept;
+  static void set_mss(connection& c, uint32_t mss) noexcept;
+  void adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept;
+  void establish(connection& c, instant now) noexcept;
+  // RFC 5961: an ACK that asks "really?", so many a second.
+  void challenge(connection& c, instant now) noexcept;
+  bool challenge_allowed(instant now) noexcept;
 
-    // --- ack.cc
-    void update_window(connection& c, const incoming& s) noexcept;
-    void acknowledged(connection& c, seq ack, instant now) noexcept;
-    void acknowledged_in_recovery(connection& c, seq ack, uint32_t bytes, instant now) noexcept;
-    void duplicate_ack(connection& c, instant now) noexcept;
-    void release_sent(connection& c, uint32_t bytes) noexcept;
-    // False: the connection has left the table.
-    bool fin_acknowledged(connection& c, instant now) noexcept;
+  // --- ack.cc
+  void update_window(connection& c, const incoming& s) noexcept;
+  void acknowledged(connection& c, seq ack, instant now) noexcept;
+  void acknowledged_in_recovery(connection& c, seq ack, uint32_t bytes, instant now) noexcept;
+  void duplicate_ack(connection& c, instant now) noexcept;
+  void release_sent(connection& c, uint32_t bytes) noexcept;
+  // False: the connection has left the table.
+  bool fin_acknowledged(connection& c, instant now) noexcept;
 
-    // --- text.cc
-    void process_text(connection& c, incoming& s, instant now) noexcept;
-    // False: no memory, or the connection is gone.
-    bool accept_in_order(connection& c, packet_ptr p, uint32_t length, instant now) noexcept;
-    void accept_out_of_order(connection& c, incoming& s) noexcept;
-    bool queue_text(connection& c, packet_ptr p) noexcept;
-    bool queue_small(connection& c, const packet& p) noexcept;
-    void right_size(packet& p) noexcept;
-    void schedule_ack(connection& c, instant now) noexcept;
-    void process_fin(connection& c, instant now) noexcept;
+  // --- text.cc
+  void process_text(connection& c, incoming& s, instant now) noexcept;
+  // False: no memory, or the connection is gone.
+  bool accept_in_order(connection& c, packet_ptr p, uint32_t length, instant now) noexcept;
+  void accept_out_of_order(connection& c, incoming& s) noexcept;
+  bool queue_text(connection& c, packet_ptr p) noexcept;
+  bool queue_small(connection& c, const packet& p) noexcept;
+  void right_size(packet& p) noexcept;
+  void schedule_ack(connection& c, instant now) noexcept;
+  void process_fin(connection& c, instant now) noexcept;
 
-    // --- passive.cc
-    listener* find_listener(ip_address address, uint16_t port) const noexcept;
-    void input_listen(listener& l, incoming& s, instant now) noexcept;
-    void answer_syn(listener& l, incoming& s, seq iss, instant now) noexcept;
-    void input_half_open(half_open& h, incoming& s, instant now) noexcept;
-    void promote(half_open& h, incoming& s, instant now) noexcept;
-    void send_syn_ack(half_open& h) noexcept;
-    void destroy(half_open& h) noexcept;
-    void expire_half_open(instant now) noexcept;
-    void enter_time_wait(connection& c, instant now) noexcept;
-    void input_time_wait(time_wait& t, incoming& s, instant now) noexcept;
-    void destroy(time_wait& t) noexcept;
-    void expire_time_wait(instant now) noexcept;
+  // --- passive.cc
+  listener* find_listener(ip_address address, uint16_t port) const noexcept;
+  void input_listen(listener& l, incoming& s, instant now) noexcept;
+  void answer_syn(listener& l, incoming& s, seq iss, instant now) noexcept;
+  void input_half_open(half_open& h, incoming& s, instant now) noexcept;
+  void promote(half_open& h, incoming& s, instant now) noexcept;
+  void send_syn_ack(half_open& h) noexcept;
+  void destroy(half_open& h) noexcept;
+  void expire_half_open(instant now) noexcept;
+  void enter_time_wait(connection& c, instant now) noexcept;
+  void input_time_wait(time_wait& t, incoming& s, instant now) noexcept;
+  void destroy(time_wait& t) noexcept;
+  void expire_time_wait(instant now) noexcept;
 
-    // --- output.cc
-    struct plan {
-        bool go = false;
-        bool fin = false;
-        uint32_t length = 0;
-    };
-    bool output(connection& c, instant now) noexcept;
-    bool output_syn(connection& c, instant now) noexcept;
-    plan next_segment(const connection& c) const noexcept;
-    void sent(connection& c, seq begin, uint32_t length, bool fin, instant now) noexcept;
-    void resend_front(connection& c, instant now) noexcept;
-    void send_probe(connection& c, instant now) noexcept;
-    bool output_acks(connection& c, instant now) noexcept;
-    bool flush_replies(instant now) noexcept;
+  // --- output.cc
+  struct plan {
+    bool go = false;
+    bool fin = false;
+    uint32_t length = 0;
+  };
+  bool output(connection& c, instant now) noexcept;
+  bool output_syn(connection& c, instant now) noexcept;
+  plan next_segment(const connection& c) const noexcept;
+  void sent(connection& c, seq begin, uint32_t length, bool fin, instant now) noexcept;
+  void resend_front(connection& c, instant now) noexcept;
+  void send_probe(connection& c, instant now) noexcept;
+  bool output_acks(connection& c, instant now) noexcept;
+  bool flush_replies(instant now) noexcept;
 
-    // --- segment.cc
-    // Sends `length` bytes from `at` (fewer where fragments are too many, and then no FIN); moves `at` behind them. False: no
-    // memory.
-    bool send_segment(connection& c, cursor& at, seq begin, uint32_t& length, bool& fin, instant now) noexcept;
-    packet_ptr make_segment(connection& c, cursor& at, uint32_t& length) noexcept;
-    packet_ptr copy_payload(connection& c, cursor& at, uint32_t length) noexcept;
-    bool share_payload(connection& c, packet& p, cursor& at, uint32_t& length) noexcept;
-    bool send_pure_ack(connection& c, instant now) noexcept;
-    void finish(connection& c, packet_ptr p, seq begin, uint8_t flags, uint32_t payload, instant now) noexcept;
-    void ack_sent(connection& c) noexcept;
-    // Segments that belong to no connection that could send them; queued for transmit().
-    void reply(const flow_key& key, seq begin, seq ack, uint8_t flags, uint16_t window,
-               const tcp_options* options = nullptr) noexcept;
-    void reply_ack(const connection& c, seq begin) noexcept;
-    void reply_reset(const connection& c) noexcept;
+  // --- segment.cc
+  // Sends `length` bytes from `at` (fewer where fragments are too many, and then no FIN); moves `at` behind them.
+  // False: no memory.
+  bool send_segment(connection& c, cursor& at, seq begin, uint32_t& length, bool& fin, instant now) noexcept;
+  packet_ptr make_segment(connection& c, cursor& at, uint32_t& length) noexcept;
+  packet_ptr copy_payload(connection& c, cursor& at, uint32_t length) noexcept;
+  bool share_payload(connection& c, packet& p, cursor& at, uint32_t& length) noexcept;
+  bool send_pure_ack(connection& c, instant now) noexcept;
+  void finish(connection& c, packet_ptr p, seq begin, uint8_t flags, uint32_t payload, instant now) noexcept;
+  void ack_sent(connection& c) noexcept;
+  // Segments that belong to no connection that could send them; queued for transmit().
+  void reply(const flow_key& key, seq begin, seq ack, uint8_t flags, uint16_t window,
+             const tcp_options* options = nullptr) noexcept;
+  void reply_ack(const connection& c, seq begin) noexcept;
+  void reply_reset(const connection& c) noexcept;
 
-    // --- window.cc
-    uint16_t advertise(connection& c) noexcept;
-    uint32_t receive_free(const connection& c) const noexcept;
-    static uint8_t scale_for(uint32_t limit) noexcept;
+  // --- window.cc
+  uint16_t advertise(connection& c) noexcept;
+  uint32_t receive_free(const connection& c) const noexcept;
+  static uint8_t scale_for(uint32_t limit) noexcept;
 
-    // --- expire.cc
-    void expire_connection(connection& c, instant now) noexcept;
-    void expire_retransmit(connection& c, instant now) noexcept;
-    void expire_syn(connection& c, instant now) noexcept;
-    void expire_persist(connection& c, instant now) noexcept;
-    void expire_keepalive(connection& c, instant now) noexcept;
-    void rewind(connection& c) noexcept;
+  // --- expire.cc
+  void expire_connection(connection& c, instant now) noexcept;
+  void expire_retransmit(connection& c, instant now) noexcept;
+  void expire_syn(connection& c, instant now) noexcept;
+  void expire_persist(connection& c, instant now) noexcept;
+  void expire_keepalive(connection& c, instant now) noexcept;
+  void rewind(connection& c) noexcept;
 
-    static constexpr uint32_t listener_buckets = 64;
-    static constexpr uint32_t half_open_levels = 8;
+  static constexpr uint32_t listener_buckets = 64;
+  static constexpr uint32_t half_open_levels = 8;
 
-    tcp_config _config;
-    uint16_t _port_min, _port_max;  // ephemeral
-    memory& _memory;
-    ip_output& _ip;
-    event_queue& _events;
-    hash_key _isn_key;
-    prng _random;
-    pool_ptr _small;  // buffers of copy_break bytes for received payload
+  tcp_config _config;
+  uint16_t _port_min, _port_max;  // ephemeral
+  memory& _memory;
+  ip_output& _ip;
+  event_queue& _events;
+  hash_key _isn_key;
+  prng _random;
+  pool_ptr _small;  // buffers of copy_break bytes for received payload
 
-    demux _flows;
-    timer_heap _timers;
-    slab<connection> _connections;
-    slab<half_open> _half_opens;
-    slab<time_wait> _time_waits;
-    slab<listener> _listeners;
-    connection_list _all;
-    linked_list<connection, &connection::output_link> _output;
-    linked_list<connection, &connection::output_link> _dead;
-    linked_list<listener, &listener::link> _ports[listener_buckets];
-    linked_list<half_open, &half_open::link> _half_open_levels[half_open_levels];
-    linked_list<time_wait, &time_wait::link> _time_wait_list;
-    packet_list _replies;
+  demux _flows;
+  timer_heap _timers;
+  slab<connection> _connections;
+  slab<half_open> _half_opens;
+  slab<time_wait> _time_waits;
+  slab<listener> _listeners;
+  connection_list _all;
+  linked_list<connection, &connection::output_link> _output;
+  linked_list<connection, &connection::output_link> _dead;
+  linked_list<listener, &listener::link> _ports[listener_buckets];
+  linked_list<half_open, &half_open::link> _half_open_levels[half_open_levels];
+  linked_list<time_wait, &time_wait::link> _time_wait_list;
+  packet_list _replies;
 
-    uint64_t _receive_memory = 0;  // the sum of receive_held() over connections
-    instant _challenge_epoch{};
-    uint32_t _challenges = 0;  // sent since then
+  uint64_t _receive_memory = 0;  // the sum of receive_held() over connections
+  instant _challenge_epoch{};
+  uint32_t _challenges = 0;  // sent since then
 };
 
 }  // namespace solaster::net::tcp

@@ -16,59 +16,60 @@ enum class flow_kind : uint8_t { connection, half_open, time_wait };
 
 // A four-tuple as two words: compared and hashed without taking it apart.
 struct flow_key {
-    uint64_t addresses = 0;  // local << 32 | remote
-    uint64_t ports = 0;      // local << 16 | remote
-    constexpr bool operator==(const flow_key&) const noexcept = default;
+  uint64_t addresses = 0;  // local << 32 | remote
+  uint64_t ports = 0;      // local << 16 | remote
+  constexpr bool operator==(const flow_key&) const noexcept = default;
 
-    static constexpr flow_key of(ip_address local, uint16_t local_port, ip_address remote, uint16_t remote_port) noexcept {
-        return {uint64_t(local.value) << 32 | remote.value, uint64_t(local_port) << 16 | remote_port};
-    }
-    static constexpr flow_key of(const four_tuple& t) noexcept {
-        return of(t.local.address, t.local.port, t.remote.address, t.remote.port);
-    }
-    constexpr ip_address local() const noexcept { return {uint32_t(addresses >> 32)}; }
-    constexpr ip_address remote() const noexcept { return {uint32_t(addresses)}; }
-    constexpr uint16_t local_port() const noexcept { return uint16_t(ports >> 16); }
-    constexpr uint16_t remote_port() const noexcept { return uint16_t(ports); }
-    constexpr four_tuple tuple() const noexcept { return {{local(), local_port()}, {remote(), remote_port()}}; }
+  static constexpr flow_key of(ip_address local, uint16_t local_port, ip_address remote,
+                               uint16_t remote_port) noexcept {
+    return {uint64_t(local.value) << 32 | remote.value, uint64_t(local_port) << 16 | remote_port};
+  }
+  static constexpr flow_key of(const four_tuple& t) noexcept {
+    return of(t.local.address, t.local.port, t.remote.address, t.remote.port);
+  }
+  constexpr ip_address local() const noexcept { return {uint32_t(addresses >> 32)}; }
+  constexpr ip_address remote() const noexcept { return {uint32_t(addresses)}; }
+  constexpr uint16_t local_port() const noexcept { return uint16_t(ports >> 16); }
+  constexpr uint16_t remote_port() const noexcept { return uint16_t(ports); }
+  constexpr four_tuple tuple() const noexcept { return {{local(), local_port()}, {remote(), remote_port()}}; }
 };
 
 struct flow {
-    flow(flow_kind k, const flow_key& key_) noexcept : key(key_), kind(k) {}
-    flow(const flow&) = delete;
+  flow(flow_kind k, const flow_key& key_) noexcept : key(key_), kind(k) {}
+  flow(const flow&) = delete;
 
-    flow_key key;
-    flow* hash_next = nullptr;
-    uint32_t hash = 0;
-    flow_kind kind;
-    bool in_table = false;
+  flow_key key;
+  flow* hash_next = nullptr;
+  uint32_t hash = 0;
+  flow_kind kind;
+  bool in_table = false;
 };
 
 // SYN-RECEIVED of a passive open: a SYN costs this much memory and no more (RFC 4987).
 struct half_open : flow {
-    half_open(const flow_key& key_) noexcept : flow(flow_kind::half_open, key_) {}
+  half_open(const flow_key& key_) noexcept : flow(flow_kind::half_open, key_) {}
 
-    list_link<half_open> link;  // in the list of its retry count
-    tcp::listener* owner = nullptr;
-    instant deadline;           // of the next SYN-ACK
-    instant sent;               // the first SYN-ACK; a round trip is measured only when it was the only one
-    seq irs, iss;
-    uint16_t peer_mss = 0;      // of its SYN; 0: none
-    uint16_t mtu = 0;           // of the path
-    int8_t snd_scale = -1;      // the peer's; -1: it does not scale
-    uint8_t retries = 0;        // SYN-ACKs sent because the deadline struck
-    uint8_t answers = 1;        // SYN-ACKs sent because a SYN came
+  list_link<half_open> link;  // in the list of its retry count
+  tcp::listener* owner = nullptr;
+  instant deadline;  // of the next SYN-ACK
+  instant sent;      // the first SYN-ACK; a round trip is measured only when it was the only one
+  seq irs, iss;
+  uint16_t peer_mss = 0;  // of its SYN; 0: none
+  uint16_t mtu = 0;       // of the path
+  int8_t snd_scale = -1;  // the peer's; -1: it does not scale
+  uint8_t retries = 0;    // SYN-ACKs sent because the deadline struck
+  uint8_t answers = 1;    // SYN-ACKs sent because a SYN came
 };
 
 // TIME-WAIT: enough to answer a late FIN and to keep old duplicates from a new connection. All wait equally long, so a
 // list ordered by arrival is ordered by deadline.
 struct time_wait : flow {
-    time_wait(const flow_key& key_) noexcept : flow(flow_kind::time_wait, key_) {}
+  time_wait(const flow_key& key_) noexcept : flow(flow_kind::time_wait, key_) {}
 
-    list_link<time_wait> link;
-    instant deadline;
-    seq snd_nxt, rcv_nxt;
-    uint16_t window = 0;  // the field last sent
+  list_link<time_wait> link;
+  instant deadline;
+  seq snd_nxt, rcv_nxt;
+  uint16_t window = 0;  // the field last sent
 };
 
 }  // namespace solaster::net::tcp

@@ -10,8 +10,8 @@
 namespace solaster::net::tcp {
 
 inline seq initial_sequence(hash_key secret, const flow_key& key, instant now) noexcept {
-    const uint64_t words[] = {key.addresses, key.ports};
-    return seq(uint32_t(siphash24(secret, words)) + uint32_t(uint64_t(now.ns) / 4000));
+  const uint64_t words[] = {key.addresses, key.ports};
+  return seq(uint32_t(siphash24(secret, words)) + uint32_t(uint64_t(now.ns) / 4000));
 }
 
 }  // namespace solaster::net::tcp

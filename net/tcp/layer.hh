@@ -1,7 +1,8 @@
 // The door between the stack (IP below) and TCP: one `tcp::layer` per stack.
 //
-// TCP does not know interfaces, neighbours or routes: `ip_output` stands for them. The stack feeds segments whose IP header
-// has been checked and removed; TCP asks for output when the stack polls it. See stack.hh for the order of calls.
+// TCP does not know interfaces, neighbours or routes: `ip_output` stands for them. The stack feeds segments whose IP
+// header has been checked and removed; TCP asks for output when the stack polls it. See stack.hh for the order of
+// calls.
 //
 // Spec: RFC 9293. Context: shard-local. Errors: result<T> with Linux error numbers.
 #pragma once
@@ -23,9 +24,9 @@ class listener;
 // Where packets to a peer go.
 struct path {
   ip_address source;
-  uint16_t mtu = 1500;        // of the IP packet
-  bool tx_checksum = false;   // leave the checksum partial
-  uint32_t gso_max = 0;       // largest TCP payload + headers the device cuts; 0: none
+  uint16_t mtu = 1500;       // of the IP packet
+  bool tx_checksum = false;  // leave the checksum partial
+  uint32_t gso_max = 0;      // largest TCP payload + headers the device cuts; 0: none
 };
 
 // What TCP needs from IP; the stack implements it.
@@ -39,12 +40,12 @@ class ip_output {
   virtual packet_ptr make_packet(uint32_t payload_room) noexcept = 0;
   // Whether `send` would take a packet now; false: stop, transmit() comes again when there is room.
   virtual bool ready() noexcept = 0;
-  // Sends a TCP segment (header in the first fragment; checksum field filled: complete, or pseudo-header sum with offload
-  // marked partial, checksum_start relative to the TCP header).
+  // Sends a TCP segment (header in the first fragment; checksum field filled: complete, or pseudo-header sum with
+  // offload marked partial, checksum_start relative to the TCP header).
   virtual void send(ip_address source, ip_address destination, packet_ptr segment, instant now) noexcept = 0;
   // Picks a local port for an active open such that the flow's shard is this one, and not in use by `used(tuple)`.
-  virtual result<uint16_t> choose_port(ip_address local, endpoint remote, bool (*used)(void*, const four_tuple&) noexcept,
-                                       void* context) noexcept = 0;
+  virtual result<uint16_t> choose_port(ip_address local, endpoint remote,
+                                       bool (*used)(void*, const four_tuple&) noexcept, void* context) noexcept = 0;
 };
 
 // About a segment that came in.
@@ -76,19 +77,20 @@ struct connection_stats {
 
 // All TCP of one stack: demultiplexer, listeners, connections, timers.
 //
-// Handles: a `connection*` or `listener*` given out by connect(), listen(), accept() is the host's until release(); events
-// name it until then. release() of a connection that still has work to do (unsent data, FIN, TIME_WAIT) lets it finish on
-// its own: it is close() without a reader.
+// Handles: a `connection*` or `listener*` given out by connect(), listen(), accept() is the host's until release();
+// events name it until then. release() of a connection that still has work to do (unsent data, FIN, TIME_WAIT) lets it
+// finish on its own: it is close() without a reader.
 class layer {
  public:
-  // Counts into `stats`: the tcp_ drop reasons and the tcp_ totals. No memory: valid() is false, nothing else may be called.
+  // Counts into `stats`: the tcp_ drop reasons and the tcp_ totals. No memory: valid() is false, nothing else may be
+  // called.
   layer(const stack_config& config, memory& m, ip_output& ip, event_queue& events, stack_stats& stats) noexcept;
   ~layer();
   layer(const layer&) = delete;
   bool valid() const noexcept { return _impl != nullptr; }
 
-  // --- events in. The segment: IP header removed, trimmed to the IP length; nothing of TCP checked yet (where info.checksum is
-  // none, the layer sums). Its first fragment holds the whole TCP header if the segment does.
+  // --- events in. The segment: IP header removed, trimmed to the IP length; nothing of TCP checked yet (where
+  // info.checksum is none, the layer sums). Its first fragment holds the whole TCP header if the segment does.
   void input(const segment_info& info, packet_ptr segment, instant now) noexcept;
   // RFC 5927: a hint about a flow of ours (quoted header of an ICMP error). `mtu` for fragmentation needed.
   void icmp_error(const four_tuple& flow, uint32_t seq, errc error, bool hard, uint32_t mtu, instant now) noexcept;
@@ -103,11 +105,12 @@ class layer {
   result<connection*> accept(listener* l, void* cookie) noexcept;
   void release(listener* l, instant now) noexcept;
 
-  // Takes over data to send. Returns the bytes taken (whole fragments from the front of `data`, the last perhaps split);
-  // what was not taken stays in `data`. again: buffer full, a writable event follows. pipe: after close; connreset etc.
+  // Takes over data to send. Returns the bytes taken (whole fragments from the front of `data`, the last perhaps
+  // split); what was not taken stays in `data`. again: buffer full, a writable event follows. pipe: after close;
+  // connreset etc.
   result<size_t> send(connection* c, std::span<fragment> data, instant now) noexcept;
-  // Moves received bytes out, in order, at most `max_bytes` and out.size() fragments; returns the number of fragments. 0 and
-  // at_eof(): the peer closed. The window stays closed over them until consume().
+  // Moves received bytes out, in order, at most `max_bytes` and out.size() fragments; returns the number of fragments.
+  // 0 and at_eof(): the peer closed. The window stays closed over them until consume().
   result<size_t> receive(connection* c, std::span<fragment> out, size_t max_bytes) noexcept;
   // The application has let go of n bytes taken by receive(): the window may open.
   void consume(connection* c, size_t n, instant now) noexcept;
@@ -118,13 +121,13 @@ class layer {
   // Sends RST, forgets the data.
   void abort(connection* c, instant now) noexcept;
   void release(connection* c, instant now) noexcept;
-  void set_nodelay(connection* c, bool on) noexcept;   // Nagle off; RFC 9293 3.7.4
+  void set_nodelay(connection* c, bool on) noexcept;  // Nagle off; RFC 9293 3.7.4
   void set_keepalive(connection* c, bool on, duration idle, duration interval, uint32_t probes) noexcept;
 
   // --- questions
   four_tuple tuple(const connection* c) const noexcept;
   endpoint local(const listener* l) const noexcept;
-  bool at_eof(const connection* c) const noexcept;         // FIN reached and all data taken
+  bool at_eof(const connection* c) const noexcept;  // FIN reached and all data taken
   size_t readable_bytes(const connection* c) const noexcept;
   size_t send_room(const connection* c) const noexcept;
   size_t unacknowledged_bytes(const connection* c) const noexcept;  // sent or queued, not yet acknowledged

@@ -13,16 +13,16 @@
 namespace solaster::net::tcp {
 
 class listener {
-public:
-    listener(endpoint local_, uint32_t backlog_) noexcept
-        : source(event_kind::listener, this), local(local_), backlog(backlog_) {}
+ public:
+  listener(endpoint local_, uint32_t backlog_) noexcept
+      : source(event_kind::listener, this), local(local_), backlog(backlog_) {}
 
-    event_source source;
-    endpoint local;        // address any: all of ours
-    uint32_t backlog;      // most that wait
-    uint32_t waiting = 0;  // in `queue`
-    linked_list<connection, &connection::accept_link> queue;
-    list_link<listener> link;
+  event_source source;
+  endpoint local;        // address any: all of ours
+  uint32_t backlog;      // most that wait
+  uint32_t waiting = 0;  // in `queue`
+  linked_list<connection, &connection::accept_link> queue;
+  list_link<listener> link;
 };
 
 }  // namespace solaster::net::tcp

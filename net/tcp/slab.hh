@@ -16,60 +16,60 @@ namespace solaster::net::tcp {
 
 template <class T>
 class slab {
-public:
-    slab(memory& m, uint32_t keep) noexcept : _memory(m), _keep(keep) {}
-    slab(const slab&) = delete;
-    ~slab() {
-        CHECK(_live == 0);
-        while (void* p = pop()) {
-            _memory.deallocate(p, sizeof(T), alignof(T));
-        }
+ public:
+  slab(memory& m, uint32_t keep) noexcept : _memory(m), _keep(keep) {}
+  slab(const slab&) = delete;
+  ~slab() {
+    CHECK(_live == 0);
+    while (void* p = pop()) {
+      _memory.deallocate(p, sizeof(T), alignof(T));
     }
+  }
 
-    template <class... Args>
-    T* make(Args&&... args) noexcept {
-        void* raw = pop();
-        if (!raw) {
-            raw = _memory.allocate(sizeof(T), alignof(T));
-        }
-        if (!raw) {
-            return nullptr;
-        }
-        ++_live;
-        return new (raw) T(std::forward<Args>(args)...);
+  template <class... Args>
+  T* make(Args&&... args) noexcept {
+    void* raw = pop();
+    if (!raw) {
+      raw = _memory.allocate(sizeof(T), alignof(T));
     }
-    void destroy(T* t) noexcept {
-        t->~T();
-        --_live;
-        if (_kept == _keep) {
-            _memory.deallocate(t, sizeof(T), alignof(T));
-            return;
-        }
-        _free = new (static_cast<void*>(t)) node{_free};
-        ++_kept;
+    if (!raw) {
+      return nullptr;
     }
-    uint32_t live() const noexcept { return _live; }
-
-private:
-    struct node {
-        node* next;
-    };
-    static_assert(sizeof(T) >= sizeof(node));
-
-    void* pop() noexcept {
-        node* n = _free;
-        if (n) {
-            _free = n->next;
-            --_kept;
-        }
-        return n;
+    ++_live;
+    return new (raw) T(std::forward<Args>(args)...);
+  }
+  void destroy(T* t) noexcept {
+    t->~T();
+    --_live;
+    if (_kept == _keep) {
+      _memory.deallocate(t, sizeof(T), alignof(T));
+      return;
     }
+    _free = new (static_cast<void*>(t)) node{_free};
+    ++_kept;
+  }
+  uint32_t live() const noexcept { return _live; }
 
-    memory& _memory;
-    node* _free = nullptr;
-    uint32_t _keep;
-    uint32_t _kept = 0;
-    uint32_t _live = 0;
+ private:
+  struct node {
+    node* next;
+  };
+  static_assert(sizeof(T) >= sizeof(node));
+
+  void* pop() noexcept {
+    node* n = _free;
+    if (n) {
+      _free = n->next;
+      --_kept;
+    }
+    return n;
+  }
+
+  memory& _memory;
+  node* _free = nullptr;
+  uint32_t _keep;
+  uint32_t _kept = 0;
+  uint32_t _live = 0;
 };
 
 }  // namespace solaster::net::tcp

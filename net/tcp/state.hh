@@ -10,26 +10,28 @@
 namespace solaster::net::tcp {
 
 enum class state : uint8_t {
-    closed,
-    syn_sent,
-    syn_received,  // of a simultaneous open
-    established,
-    fin_wait_1,
-    fin_wait_2,
-    close_wait,
-    closing,
-    last_ack,
+  closed,
+  syn_sent,
+  syn_received,  // of a simultaneous open
+  established,
+  fin_wait_1,
+  fin_wait_2,
+  close_wait,
+  closing,
+  last_ack,
 };
 
 // The peer may still send data.
 constexpr bool may_receive(state s) noexcept {
-    return s == state::established || s == state::fin_wait_1 || s == state::fin_wait_2;
+  return s == state::established || s == state::fin_wait_1 || s == state::fin_wait_2;
 }
 // The application may still hand over data.
 constexpr bool may_send(state s) noexcept {
-    return s == state::syn_sent || s == state::syn_received || s == state::established || s == state::close_wait;
+  return s == state::syn_sent || s == state::syn_received || s == state::established || s == state::close_wait;
 }
 // SYNs are exchanged both ways.
-constexpr bool synchronized(state s) noexcept { return s >= state::established; }
+constexpr bool synchronized(state s) noexcept {
+  return s >= state::established;
+}
 
 }  // namespace solaster::net::tcp

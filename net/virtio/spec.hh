@@ -22,7 +22,9 @@ inline constexpr uint8_t failed = 0x80;
 }  // namespace status
 
 // --- 5.1.3 and 6: feature bits, as masks
-constexpr uint64_t feature_mask(unsigned bit) { return uint64_t(1) << bit; }
+constexpr uint64_t feature_mask(unsigned bit) {
+  return uint64_t(1) << bit;
+}
 namespace feature {
 inline constexpr uint64_t net_csum = feature_mask(0);        // device completes checksums that we leave partial
 inline constexpr uint64_t net_guest_csum = feature_mask(1);  // we take packets with partial checksums
@@ -42,32 +44,32 @@ inline constexpr uint64_t version_1 = feature_mask(32);
 
 // --- 2.7 Split virtqueues
 struct ring_desc {  // 2.7.5
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next;
+  uint64_t addr;
+  uint32_t len;
+  uint16_t flags;
+  uint16_t next;
 };
 static_assert(sizeof(ring_desc) == 16 && offsetof(ring_desc, flags) == 12);
 inline constexpr uint16_t desc_f_next = 1;
 inline constexpr uint16_t desc_f_write = 2;
 
 struct ring_avail {  // 2.7.6; behind ring[] stands used_event
-    uint16_t flags;
-    uint16_t idx;
-    uint16_t ring[];
+  uint16_t flags;
+  uint16_t idx;
+  uint16_t ring[];
 };
 static_assert(offsetof(ring_avail, ring) == 4);
 inline constexpr uint16_t avail_f_no_interrupt = 1;
 
 struct ring_used_elem {  // 2.7.8
-    uint32_t id;
-    uint32_t len;
+  uint32_t id;
+  uint32_t len;
 };
 static_assert(sizeof(ring_used_elem) == 8);
 struct ring_used {  // behind ring[] stands avail_event
-    uint16_t flags;
-    uint16_t idx;
-    ring_used_elem ring[];
+  uint16_t flags;
+  uint16_t idx;
+  ring_used_elem ring[];
 };
 static_assert(offsetof(ring_used, ring) == 4);
 inline constexpr uint16_t used_f_no_notify = 1;
@@ -77,7 +79,7 @@ inline constexpr size_t desc_align = 16, avail_align = 2, used_align = 4;
 
 // 2.7.10: does moving an index from `before` to `after` pass `event`?
 constexpr bool passes_event(uint16_t event, uint16_t after, uint16_t before) {
-    return uint16_t(after - event - 1) < uint16_t(after - before);
+  return uint16_t(after - event - 1) < uint16_t(after - before);
 }
 
 // --- 4.1.4.3 Common configuration structure over PCI (offsets)
@@ -113,13 +115,13 @@ inline constexpr uint16_t mq_pairs_max = 0x8000;
 
 // --- 5.1.6 Packet header; with VERSION_1 num_buffers is always there
 struct net_hdr {
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t hdr_len;
-    uint16_t gso_size;
-    uint16_t csum_start;
-    uint16_t csum_offset;
-    uint16_t num_buffers;
+  uint8_t flags;
+  uint8_t gso_type;
+  uint16_t hdr_len;
+  uint16_t gso_size;
+  uint16_t csum_start;
+  uint16_t csum_offset;
+  uint16_t num_buffers;
 };
 static_assert(sizeof(net_hdr) == 12 && offsetof(net_hdr, num_buffers) == 10);
 inline constexpr uint8_t hdr_f_needs_csum = 1;
@@ -130,8 +132,8 @@ inline constexpr uint8_t hdr_gso_ecn = 0x80;
 
 // --- 5.1.6.5 Control queue
 struct ctrl_hdr {
-    uint8_t class_;
-    uint8_t command;
+  uint8_t class_;
+  uint8_t command;
 };
 static_assert(sizeof(ctrl_hdr) == 2);
 inline constexpr uint8_t ctrl_ok = 0;
@@ -141,9 +143,9 @@ inline constexpr uint8_t ctrl_mq_rss_config = 1;
 
 // 5.1.6.5.7 struct virtio_net_rss_config has a table in its middle: the pieces around it.
 struct rss_head {
-    uint32_t hash_types;
-    uint16_t indirection_table_mask;  // entries - 1
-    uint16_t unclassified_queue;
+  uint32_t hash_types;
+  uint16_t indirection_table_mask;  // entries - 1
+  uint16_t unclassified_queue;
 };
 static_assert(sizeof(rss_head) == 8);
 // 5.1.6.4.3.1

@@ -32,7 +32,10 @@ static void report(const char* what, long (*call)(void*)) {
 
 static int file, pipe_ends[2];
 
-#define CALL(name, ...) static long name(void* p) { return syscall(__VA_ARGS__); }
+#define CALL(name, ...)          \
+  static long name(void* p) {    \
+    return syscall(__VA_ARGS__); \
+  }
 CALL(t_write, SYS_write, file, p, 10)
 CALL(t_write_pipe, SYS_write, pipe_ends[1], p, 10)
 CALL(t_read, SYS_read, file, p, 10)
@@ -97,7 +100,8 @@ int main(void) {
   bad[4] = (void*)0x8000000000000000;
   bad[5] = (void*)-4096l;
   printf("pointers:");
-  for (int i = 0; i < 6; i++) printf(" %s", names[i]);
+  for (int i = 0; i < 6; i++)
+    printf(" %s", names[i]);
   printf("\n");
   int dir = open("/", O_RDONLY | O_DIRECTORY);
   dup2(dir, 3);
@@ -108,11 +112,15 @@ int main(void) {
   pipe(pipe_ends);
 #define REPORT(name) report(#name, t_##name)
   REPORT(write), REPORT(write_pipe), REPORT(read), REPORT(pread), REPORT(pwrite), REPORT(readv), REPORT(writev);
-  REPORT(open), REPORT(stat), REPORT(stat_path), REPORT(fstat), REPORT(statx), REPORT(access), REPORT(readlink), REPORT(getcwd);
+  REPORT(open), REPORT(stat), REPORT(stat_path), REPORT(fstat), REPORT(statx), REPORT(access), REPORT(readlink),
+      REPORT(getcwd);
   REPORT(uname), REPORT(sysinfo), REPORT(getrandom), REPORT(clock_gettime), REPORT(nanosleep);
-  REPORT(futex_wait), REPORT(futex_wake), REPORT(sigaction), REPORT(sigaction_old), REPORT(sigprocmask), REPORT(sigpending);
-  REPORT(sigaltstack), REPORT(getrlimit), REPORT(prlimit), REPORT(getrusage), REPORT(pipe), REPORT(poll), REPORT(getdents);
-  REPORT(affinity), REPORT(set_affinity), REPORT(name), REPORT(get_name), REPORT(ioctl), REPORT(gettimeofday), REPORT(time);
+  REPORT(futex_wait), REPORT(futex_wake), REPORT(sigaction), REPORT(sigaction_old), REPORT(sigprocmask),
+      REPORT(sigpending);
+  REPORT(sigaltstack), REPORT(getrlimit), REPORT(prlimit), REPORT(getrusage), REPORT(pipe), REPORT(poll),
+      REPORT(getdents);
+  REPORT(affinity), REPORT(set_affinity), REPORT(name), REPORT(get_name), REPORT(ioctl), REPORT(gettimeofday),
+      REPORT(time);
   REPORT(chdir), REPORT(unlink), REPORT(mkdir), REPORT(getcpu), REPORT(clone3), REPORT(fs);
   lseek(file, 0, SEEK_SET);
   report("second iovec", t_iovec);

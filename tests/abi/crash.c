@@ -1,4 +1,5 @@
-// Ways to end badly, by name. Without one: the list, and a good end. tests/guest/test_crash.py looks at what the kernel says.
+// Ways to end badly, by name. Without one: the list, and a good end. tests/guest/test_crash.py looks at what the kernel
+// says.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -15,7 +16,9 @@
 
 #define NOINLINE __attribute__((noinline))
 
-NOINLINE static void write_null(void) { *(volatile int*)(uintptr_t)24 = 1; }
+NOINLINE static void write_null(void) {
+  *(volatile int*)(uintptr_t)24 = 1;
+}
 NOINLINE static void outer_function(void) {
   write_null();
   __asm__ volatile("");
@@ -25,7 +28,9 @@ NOINLINE static int recurse(int n) {
   space[n % 1024] = (char)n;
   return n == 1 << 30 ? 0 : recurse(n + 1) + space[0];
 }
-static void overflow(void) { exit(recurse(0)); }
+static void overflow(void) {
+  exit(recurse(0));
+}
 static void* overflow_here(void* p) {
   overflow();
   return p;
@@ -40,15 +45,25 @@ NOINLINE static void call_null(void) {
   no_function();
   __asm__ volatile("");
 }
-static void write_code(void) { *(volatile char*)(uintptr_t)call_null = 1; }
+static void write_code(void) {
+  *(volatile char*)(uintptr_t)call_null = 1;
+}
 static void run_data(void) {
   static char data[64] = {(char)0xc3};
   ((void (*)(void))(uintptr_t)data)();
 }
-static void write_kernel(void) { *(volatile int*)0xffff900000000000 = 1; }
-static void divide(void) { __asm__ volatile("xor %%ecx, %%ecx; mov $1, %%eax; cltd; idiv %%ecx" ::: "eax", "ecx", "edx"); }
-static void illegal(void) { __asm__ volatile("ud2"); }
-static void do_abort(void) { abort(); }
+static void write_kernel(void) {
+  *(volatile int*)0xffff900000000000 = 1;
+}
+static void divide(void) {
+  __asm__ volatile("xor %%ecx, %%ecx; mov $1, %%eax; cltd; idiv %%ecx" ::: "eax", "ecx", "edx");
+}
+static void illegal(void) {
+  __asm__ volatile("ud2");
+}
+static void do_abort(void) {
+  abort();
+}
 static void do_assert(void) {
   fflush(stdout);
   fprintf(stderr, "crash: assertion failed\n");
@@ -71,22 +86,39 @@ static void bad_return(void) {
   sigaction(SIGUSR1, &a, NULL);
   raise(SIGUSR1);
 }
-static void bare_return(void) { syscall(SYS_rt_sigreturn); }
-static void no_stack(void) { __asm__ volatile("xor %%esp, %%esp; push %%rax" ::: "memory"); }
+static void bare_return(void) {
+  syscall(SYS_rt_sigreturn);
+}
+static void no_stack(void) {
+  __asm__ volatile("xor %%esp, %%esp; push %%rax" ::: "memory");
+}
 static void odd_stack(void) {
   __asm__ volatile("movabs $0x8000000000000000, %%rsp; 1: dec %%ecx; jnz 1b; push %%rax" ::"c"(100000000) : "memory");
 }
-static void far_jump(void) { __asm__ volatile("movabs $0x8000000000000000, %%rax; jmp *%%rax" ::: "rax"); }
-static void vdso_pointer(void) { clock_gettime(CLOCK_MONOTONIC, (struct timespec*)(uintptr_t)64); }
+static void far_jump(void) {
+  __asm__ volatile("movabs $0x8000000000000000, %%rax; jmp *%%rax" ::: "rax");
+}
+static void vdso_pointer(void) {
+  clock_gettime(CLOCK_MONOTONIC, (struct timespec*)(uintptr_t)64);
+}
 static void spin_on_kernel_stack_pointer(void) {
   __asm__ volatile("movabs $0xffff800000100000, %%rsp; 1: dec %%ecx; jnz 1b; ud2" ::"c"(100000000) : "memory");
 }
-static void terminate(void) { kill(getpid(), SIGTERM); }
-static void kill_nine(void) { kill(getpid(), SIGKILL); }
-static void status_200(void) { exit(200); }
-static void status_7(void) { exit(7); }
+static void terminate(void) {
+  kill(getpid(), SIGTERM);
+}
+static void kill_nine(void) {
+  kill(getpid(), SIGKILL);
+}
+static void status_200(void) {
+  exit(200);
+}
+static void status_7(void) {
+  exit(7);
+}
 static void wait_for_signal(void) {
-  for (;;) pause();
+  for (;;)
+    pause();
 }
 static void got_interrupt(int n) {
   char text[] = "handled SIGINT\n";
@@ -104,7 +136,8 @@ static void spin_until_interrupt(void) {
   signal(SIGINT, got_interrupt);
   printf("waiting\n");
   fflush(stdout);
-  for (;;) __asm__ volatile("" ::: "memory");
+  for (;;)
+    __asm__ volatile("" ::: "memory");
 }
 static void die_of_interrupt(void) {
   printf("waiting\n");
@@ -115,10 +148,12 @@ static void echo_input(void) {
   char line[100];
   printf("type\n");
   fflush(stdout);
-  if (fgets(line, sizeof line, stdin)) printf("read: %s", line);
+  if (fgets(line, sizeof line, stdin))
+    printf("read: %s", line);
 }
 static void unsupported(void) {
-  for (int i = 0; i < 3; i++) printf("socket: %s\n", syscall(SYS_socket, 2, 1, 0) < 0 ? strerrorname_np(errno) : "made");
+  for (int i = 0; i < 3; i++)
+    printf("socket: %s\n", syscall(SYS_socket, 2, 1, 0) < 0 ? strerrorname_np(errno) : "made");
   printf("fork: %s\n", fork() < 0 ? strerrorname_np(errno) : "forked");
   printf("fork: %s\n", fork() < 0 ? strerrorname_np(errno) : "forked");
   printf("execve: %s\n", execl("/bin/true", "true", NULL) < 0 ? strerrorname_np(errno) : "ran");
@@ -128,7 +163,8 @@ static void unsupported(void) {
 static void use_all_memory(void) {
   for (;;) {
     char* p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) exit(3);
+    if (p == MAP_FAILED)
+      exit(3);
     memset(p, 1, 1 << 20);
   }
 }
@@ -137,20 +173,44 @@ static const struct {
   const char* name;
   void (*run)(void);
 } ways[] = {
-    {"null", outer_function}, {"overflow", overflow}, {"overflow-in-thread", overflow_in_thread}, {"call-null", call_null},
-    {"write-code", write_code}, {"run-data", run_data}, {"write-kernel", write_kernel}, {"divide", divide},
-    {"illegal", illegal}, {"abort", do_abort}, {"assert", do_assert}, {"sigterm", terminate}, {"sigkill", kill_nine},
-    {"bad-handler", bad_handler}, {"far-handler", far_handler}, {"bad-return", bad_return}, {"bare-return", bare_return},
-    {"no-stack", no_stack}, {"odd-stack", odd_stack}, {"far-jump", far_jump}, {"vdso-pointer", vdso_pointer},
-    {"high-stack", spin_on_kernel_stack_pointer}, {"status-200", status_200}, {"status-7", status_7}, {"handle-interrupt", handle_interrupt},
-    {"spin-until-interrupt", spin_until_interrupt}, {"die-of-interrupt", die_of_interrupt}, {"echo-input", echo_input},
-    {"unsupported", unsupported}, {"use-all-memory", use_all_memory},
+    {"null", outer_function},
+    {"overflow", overflow},
+    {"overflow-in-thread", overflow_in_thread},
+    {"call-null", call_null},
+    {"write-code", write_code},
+    {"run-data", run_data},
+    {"write-kernel", write_kernel},
+    {"divide", divide},
+    {"illegal", illegal},
+    {"abort", do_abort},
+    {"assert", do_assert},
+    {"sigterm", terminate},
+    {"sigkill", kill_nine},
+    {"bad-handler", bad_handler},
+    {"far-handler", far_handler},
+    {"bad-return", bad_return},
+    {"bare-return", bare_return},
+    {"no-stack", no_stack},
+    {"odd-stack", odd_stack},
+    {"far-jump", far_jump},
+    {"vdso-pointer", vdso_pointer},
+    {"high-stack", spin_on_kernel_stack_pointer},
+    {"status-200", status_200},
+    {"status-7", status_7},
+    {"handle-interrupt", handle_interrupt},
+    {"spin-until-interrupt", spin_until_interrupt},
+    {"die-of-interrupt", die_of_interrupt},
+    {"echo-input", echo_input},
+    {"unsupported", unsupported},
+    {"use-all-memory", use_all_memory},
 };
 
 int main(int argc, char** argv) {
-  if (argc < 2) printf("crash WAY; ways:\n");
+  if (argc < 2)
+    printf("crash WAY; ways:\n");
   for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-    if (argc < 2) printf("  %s\n", ways[i].name);
+    if (argc < 2)
+      printf("  %s\n", ways[i].name);
     if (argc == 2 && strcmp(argv[1], ways[i].name) == 0) {
       printf("before\n");
       fflush(stdout);

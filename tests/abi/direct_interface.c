@@ -1,5 +1,5 @@
-// The direct interface by its contract. On Linux there is none, and every line says ok for that reason: the framework then uses
-// system calls instead.
+// The direct interface by its contract. On Linux there is none, and every line says ok for that reason: the framework
+// then uses system calls instead.
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
@@ -21,32 +21,41 @@ static const struct solaster_direct* d;
 
 static const struct solaster_direct* find_table(void) {
   const char* base = (const char*)getauxval(AT_SYSINFO_EHDR);
-  if (!base) return NULL;
+  if (!base)
+    return NULL;
   const Elf64_Ehdr* e = (const Elf64_Ehdr*)base;
   const Elf64_Phdr* p = (const Elf64_Phdr*)(base + e->e_phoff);
   const Elf64_Dyn* dynamic = NULL;
   uintptr_t bias = 0;
   for (int i = 0; i < e->e_phnum; i++) {
-    if (p[i].p_type == PT_DYNAMIC) dynamic = (const Elf64_Dyn*)(base + p[i].p_offset);
-    if (p[i].p_type == PT_LOAD) bias = (uintptr_t)base + p[i].p_offset - p[i].p_vaddr;
+    if (p[i].p_type == PT_DYNAMIC)
+      dynamic = (const Elf64_Dyn*)(base + p[i].p_offset);
+    if (p[i].p_type == PT_LOAD)
+      bias = (uintptr_t)base + p[i].p_offset - p[i].p_vaddr;
   }
   const Elf64_Sym* symbols = NULL;
   const char* strings = NULL;
   const uint32_t* hash = NULL;
   for (; dynamic && dynamic->d_tag; dynamic++) {
     const char* at = (const char*)(bias + dynamic->d_un.d_ptr);
-    if (dynamic->d_tag == DT_SYMTAB) symbols = (const Elf64_Sym*)at;
-    if (dynamic->d_tag == DT_STRTAB) strings = at;
-    if (dynamic->d_tag == DT_HASH) hash = (const uint32_t*)at;
+    if (dynamic->d_tag == DT_SYMTAB)
+      symbols = (const Elf64_Sym*)at;
+    if (dynamic->d_tag == DT_STRTAB)
+      strings = at;
+    if (dynamic->d_tag == DT_HASH)
+      hash = (const uint32_t*)at;
   }
-  if (!symbols || !strings || !hash) return NULL;
+  if (!symbols || !strings || !hash)
+    return NULL;
   for (uint32_t i = 0; i < hash[1]; i++)
     if (!strcmp(strings + symbols[i].st_name, SOLASTER_DIRECT_SYMBOL))
       return *(const struct solaster_direct**)(bias + symbols[i].st_value);
   return NULL;
 }
 
-static void say(const char* what, int ok) { printf("%s: %s\n", what, !d || ok ? "ok" : "WRONG"); }
+static void say(const char* what, int ok) {
+  printf("%s: %s\n", what, !d || ok ? "ok" : "WRONG");
+}
 #define CHECK(what, expression) say(what, d && (expression))
 
 static uint64_t now(void) {
@@ -59,9 +68,11 @@ static uint64_t read_clock(void) {
   const struct solaster_clock* c = d->clock();
   for (;;) {
     uint32_t s = atomic_load_explicit((_Atomic uint32_t*)&c->sequence, memory_order_acquire);
-    uint64_t ns = c->base_ns + (uint64_t)((unsigned __int128)(__builtin_ia32_rdtsc() - c->base_tsc) * c->mult >> c->shift);
+    uint64_t ns =
+        c->base_ns + (uint64_t)((unsigned __int128)(__builtin_ia32_rdtsc() - c->base_tsc) * c->mult >> c->shift);
     atomic_thread_fence(memory_order_acquire);
-    if (!(s & 1) && s == c->sequence) return ns;
+    if (!(s & 1) && s == c->sequence)
+      return ns;
   }
 }
 
@@ -74,13 +85,15 @@ static void* second(void* p) {
   second_bound = taken ? r : -2000;
   for (;;) {
     d->wait(SOLASTER_NEVER);
-    if (stop) return p;
+    if (stop)
+      return p;
     d->wake(0);
   }
 }
 
 static void shards(void) {
-  if (!d) return;
+  if (!d)
+    return;
   uint64_t begin = now();
   int timed_out = d->wait(begin + 5000000);
   uint64_t passed = now() - begin;
@@ -91,7 +104,8 @@ static void shards(void) {
   CHECK("nobody there", d->wake(7) == -ESRCH && d->wake(10000) == -ESRCH);
   pthread_t t;
   pthread_create(&t, NULL, second, NULL);
-  while (second_bound == -1000) sched_yield();
+  while (second_bound == -1000)
+    sched_yield();
   CHECK("a second shard", second_bound == 0);
   _mm_setcsr(0x3f80);
   unsigned woken = 0;
@@ -109,7 +123,8 @@ static void shards(void) {
 }
 
 static void memory(void) {
-  if (!d) return;
+  if (!d)
+    return;
   uint64_t before = d->memory_available();
   struct solaster_memory_piece pieces[SOLASTER_MEMORY_PIECES_MAX];
   uint32_t count = SOLASTER_MEMORY_PIECES_MAX;
@@ -124,39 +139,46 @@ static void memory(void) {
     given += pieces[i].length;
   }
   CHECK("memory in pieces", right && given >= wanted && !((uintptr_t)base & 0x1fffff));
-  if (right) memset(base, 0x5a, given);
+  if (right)
+    memset(base, 0x5a, given);
   CHECK("less is left", d->memory_available() + given <= before);
   count = SOLASTER_MEMORY_PIECES_MAX;
   CHECK("too much", d->shard_memory(1ull << 40, &base, pieces, &count) == -ENOMEM);
-  CHECK("bad pointers", d->shard_memory(1 << 21, &base, pieces, NULL) == -EFAULT && d->entropy((void*)16, 8) == -EFAULT);
+  CHECK("bad pointers",
+        d->shard_memory(1 << 21, &base, pieces, NULL) == -EFAULT && d->entropy((void*)16, 8) == -EFAULT);
 }
 
 static void nics(void) {
-  if (!d) return;
+  if (!d)
+    return;
   int n = d->nic_count();
   struct solaster_nic nic;
   int right = n >= 0;
   for (int i = 0; i < n; i++) {
     right = right && d->nic_claim((uint32_t)i, &nic) == 0 && d->nic_claim((uint32_t)i, &nic) == -EBUSY;
     right = right && nic.common && nic.device_config && (nic.transport == SOLASTER_NIC_VIRTIO_MMIO || nic.notify);
-    if (right && nic.vectors) right = d->nic_bind_vector((uint32_t)i, 0, 0) == 0;
+    if (right && nic.vectors)
+      right = d->nic_bind_vector((uint32_t)i, 0, 0) == 0;
     right = right && d->nic_bind_vector((uint32_t)i, 1000, 0) == -EINVAL && d->nic_release((uint32_t)i) == 0;
   }
   CHECK("NICs", right && d->nic_claim(100, &nic) == -ENODEV && d->nic_release(100) < 0);
 }
 
 static void rest(void) {
-  if (!d) return;
+  if (!d)
+    return;
   uint64_t a = read_clock(), b = now(), c = read_clock();
   CHECK("one clock", a <= b && b <= c && c - a < 1000000000);
   unsigned char bytes[1000] = {0};
   int zeros = 0;
   CHECK("entropy", d->entropy(bytes, sizeof bytes) == 0);
-  for (unsigned i = 0; i < sizeof bytes; i++) zeros += !bytes[i];
+  for (unsigned i = 0; i < sizeof bytes; i++)
+    zeros += !bytes[i];
   CHECK("entropy is not zero", zeros < 40);
   CHECK("log a bad pointer", d->log((const char*)8, 10) == -EFAULT);
   struct solaster_cpu_stats s;
-  CHECK("statistics", d->cpu_stats(0, &s) == 0 && s.context_switches > 0 && s.system_calls > 0 && d->cpu_stats(64, &s) == -EINVAL);
+  CHECK("statistics",
+        d->cpu_stats(0, &s) == 0 && s.context_switches > 0 && s.system_calls > 0 && d->cpu_stats(64, &s) == -EINVAL);
   CHECK("claim a signal", d->signals_claim(SOLASTER_SIGNAL_BIT(SIGUSR1), 0) == 0);
   kill(getpid(), SIGUSR1);
   CHECK("it wakes", d->wait(now() + 1000000000) == SOLASTER_WAIT_WOKEN);
@@ -167,11 +189,32 @@ int main(void) {
   d = find_table();
   if (!d) {
     // The same lines as in the guest.
-    static const char* const lines[] = {"table", "bind", "bind elsewhere", "a deadline passes", "the past", "the token sticks",
-        "nobody there", "a second shard", "back and forth", "rounding mode kept", "a wake for a thread that has ended",
-        "memory in pieces", "less is left", "too much", "bad pointers", "NICs", "one clock", "entropy", "entropy is not zero",
-        "log a bad pointer", "statistics", "claim a signal", "it wakes", "and is taken once"};
-    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++) say(lines[i], 1);
+    static const char* const lines[] = {"table",
+                                        "bind",
+                                        "bind elsewhere",
+                                        "a deadline passes",
+                                        "the past",
+                                        "the token sticks",
+                                        "nobody there",
+                                        "a second shard",
+                                        "back and forth",
+                                        "rounding mode kept",
+                                        "a wake for a thread that has ended",
+                                        "memory in pieces",
+                                        "less is left",
+                                        "too much",
+                                        "bad pointers",
+                                        "NICs",
+                                        "one clock",
+                                        "entropy",
+                                        "entropy is not zero",
+                                        "log a bad pointer",
+                                        "statistics",
+                                        "claim a signal",
+                                        "it wakes",
+                                        "and is taken once"};
+    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++)
+      say(lines[i], 1);
     return 0;
   }
   cpus = d->cpu_count();

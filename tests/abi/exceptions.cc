@@ -20,7 +20,8 @@ struct counted {
 
 static int deep(int n) {
   counted c;
-  if (n == 0) throw std::runtime_error("from the bottom");
+  if (n == 0)
+    throw std::runtime_error("from the bottom");
   return deep(n - 1) + 1;
 }
 
@@ -34,14 +35,17 @@ int main() {
   std::vector<std::string> said(4);
   for (int i = 0; i < 4; i++)
     all.emplace_back([&said, i] {
-      for (int n = 0; n < 200; n++) try {
+      for (int n = 0; n < 200; n++)
+        try {
           deep(i + n % 5);
         } catch (const std::runtime_error& e) {
           said[size_t(i)] = std::string(e.what()) + " in " + std::to_string(i);
         }
     });
-  for (auto& t : all) t.join();
-  for (auto& s : said) std::printf("%s\n", s.c_str());
+  for (auto& t : all)
+    t.join();
+  for (auto& s : said)
+    std::printf("%s\n", s.c_str());
   std::exception_ptr kept;
   std::thread([&] {
     try {
@@ -69,8 +73,10 @@ int main() {
   }
   std::map<std::string, int> words;
   std::istringstream in("to be or not to be");
-  for (std::string w; in >> w;) words[w]++;
-  for (auto& [w, n] : words) std::cout << w << ' ' << n << '\n';
+  for (std::string w; in >> w;)
+    words[w]++;
+  for (auto& [w, n] : words)
+    std::cout << w << ' ' << n << '\n';
   std::cout << std::hex << 255 << ' ' << 3.25 << std::endl;
   return 0;
 }

@@ -14,7 +14,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-static const char* error(long r) { return r < 0 ? strerrorname_np(errno) : "ok"; }
+static const char* error(long r) {
+  return r < 0 ? strerrorname_np(errno) : "ok";
+}
 
 static void contents(void) {
   int fd = open("file", O_RDWR | O_CREAT | O_EXCL, 0644);
@@ -39,7 +41,8 @@ static void contents(void) {
   printf("too many: %s, negative: %s\n", error(readv(fd, r, 2000)), error(readv(fd, r, -1)));
   printf("seek before the start: %s, bad whence: %s\n", error(lseek(fd, -1, SEEK_SET)), error(lseek(fd, 0, 77)));
   printf("truncate: %s, size %ld\n", error(ftruncate(fd, 5)), (long)lseek(fd, 0, SEEK_END));
-  printf("longer again: %s, zeros: %d\n", error(ftruncate(fd, 9)), pread(fd, buffer, 9, 0) == 9 && buffer[5] == 0 && buffer[4] == '4');
+  printf("longer again: %s, zeros: %d\n", error(ftruncate(fd, 9)),
+         pread(fd, buffer, 9, 0) == 9 && buffer[5] == 0 && buffer[4] == '4');
   printf("negative pread: %s\n", error(pread(fd, buffer, 1, -1)));
   char* map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
   printf("mapped: %s\n", map == MAP_FAILED ? strerrorname_np(errno) : map[4] == '4' && map[9] == 0 ? "ok" : "wrong");
@@ -65,11 +68,13 @@ static void big(void) {
   unsigned sum = 0;
   for (int i = 0; i < 20; i++) {
     memset(block, i + 1, sizeof block);
-    if (write(fd, block, sizeof block) != sizeof block) printf("short write\n");
+    if (write(fd, block, sizeof block) != sizeof block)
+      printf("short write\n");
   }
   lseek(fd, 0, SEEK_SET);
   for (ssize_t n; (n = read(fd, block, 12345)) > 0;)
-    for (ssize_t i = 0; i < n; i++) sum += (unsigned char)block[i];
+    for (ssize_t i = 0; i < n; i++)
+      sum += (unsigned char)block[i];
   printf("2 MB: sum %u\n", sum);
   close(fd);
   unlink("big");
@@ -79,7 +84,8 @@ static void directories(void) {
   printf("mkdir: %s, again: %s\n", error(mkdir("d", 0755)), error(mkdir("d", 0755)));
   printf("file as directory: %s\n", error(open("file/x", O_RDONLY)));
   printf("missing: %s %s\n", error(open("d/missing", O_RDONLY)), error(open("nowhere/x", O_RDWR | O_CREAT, 0600)));
-  printf("directory for writing: %s, as file: %s\n", error(open("d", O_RDWR)), error(open("file", O_RDONLY | O_DIRECTORY)));
+  printf("directory for writing: %s, as file: %s\n", error(open("d", O_RDWR)),
+         error(open("file", O_RDONLY | O_DIRECTORY)));
   for (int i = 0; i < 3; i++) {
     char name[16];
     snprintf(name, sizeof name, "d/f%d", i);
@@ -94,20 +100,24 @@ static void directories(void) {
   }
   closedir(d);
   printf("entries %d, kinds %d\n", seen, kinds);
-  printf("rmdir full: %s, of a file: %s, unlink a directory: %s\n", error(rmdir("d")), error(rmdir("file")), error(unlink("d")));
+  printf("rmdir full: %s, of a file: %s, unlink a directory: %s\n", error(rmdir("d")), error(rmdir("file")),
+         error(unlink("d")));
   int at = open("d", O_RDONLY | O_DIRECTORY);
   struct stat st;
   printf("fstatat: %s %o\n", error(fstatat(at, "f1", &st, 0)), st.st_mode);
-  printf("empty path: %s, with flag: %s %d\n", error(fstatat(at, "", &st, 0)), error(fstatat(at, "", &st, AT_EMPTY_PATH)), S_ISDIR(st.st_mode));
+  printf("empty path: %s, with flag: %s %d\n", error(fstatat(at, "", &st, 0)),
+         error(fstatat(at, "", &st, AT_EMPTY_PATH)), S_ISDIR(st.st_mode));
   printf("read a directory: %s\n", error(read(at, &st, 1)));
   printf("unlinkat: %s %s\n", error(unlinkat(at, "f0", 0)), error(unlinkat(at, "sub", AT_REMOVEDIR)));
   close(at);
   unlink("d/f1"), unlink("d/f2");
   printf("chdir: %s\n", error(chdir("d")));
   char cwd[256];
-  printf("cwd ends in /d: %d, small buffer: %s\n", getcwd(cwd, sizeof cwd) && strcmp(cwd + strlen(cwd) - 2, "/d") == 0, getcwd(cwd, 2) ? "ok" : strerrorname_np(errno));
+  printf("cwd ends in /d: %d, small buffer: %s\n", getcwd(cwd, sizeof cwd) && strcmp(cwd + strlen(cwd) - 2, "/d") == 0,
+         getcwd(cwd, 2) ? "ok" : strerrorname_np(errno));
   printf("up: %s, rmdir: %s\n", error(chdir("..")), error(rmdir("d")));
-  printf("access: %s %s %s\n", error(access("file", R_OK | W_OK)), error(access("file", X_OK)), error(access("gone", F_OK)));
+  printf("access: %s %s %s\n", error(access("file", R_OK | W_OK)), error(access("file", X_OK)),
+         error(access("gone", F_OK)));
   printf("long name: ");
   char name[300];
   memset(name, 'n', 299), name[299] = 0;
@@ -156,7 +166,8 @@ int main(void) {
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
   mkdir("/tmp", 0777);
   char place[] = "/tmp/abi-files-XXXXXX";
-  if (!mkdtemp(place) || chdir(place)) printf("no place to work: %s\n", strerrorname_np(errno));
+  if (!mkdtemp(place) || chdir(place))
+    printf("no place to work: %s\n", strerrorname_np(errno));
   umask(022);
   contents();
   big();

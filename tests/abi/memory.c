@@ -24,16 +24,25 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
   siglongjmp(back, 1);
 }
 
-static const char* error(long r) { return r == -1 ? strerrorname_np(errno) : "ok"; }
-static const char* map_error(void* p) { return p == MAP_FAILED ? strerrorname_np(errno) : "ok"; }
+static const char* error(long r) {
+  return r == -1 ? strerrorname_np(errno) : "ok";
+}
+static const char* map_error(void* p) {
+  return p == MAP_FAILED ? strerrorname_np(errno) : "ok";
+}
 static const char* access_of(volatile char* p, int write) {
-  if (sigsetjmp(back, 1)) return fault_code == SEGV_MAPERR ? "SEGV_MAPERR" : fault_code == SEGV_ACCERR ? "SEGV_ACCERR" : "fault";
-  if (write) *p = 1;
-  else (void)*p;
+  if (sigsetjmp(back, 1))
+    return fault_code == SEGV_MAPERR ? "SEGV_MAPERR" : fault_code == SEGV_ACCERR ? "SEGV_ACCERR" : "fault";
+  if (write)
+    *p = 1;
+  else
+    (void)*p;
   return "ok";
 }
 
-static void* anonymous(size_t length, int prot) { return mmap(NULL, length, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }
+static void* anonymous(size_t length, int prot) {
+  return mmap(NULL, length, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
 
 static void mapping(void) {
   char* p = anonymous(3 * PAGE, PROT_READ | PROT_WRITE);
@@ -52,8 +61,10 @@ static void mapping(void) {
   printf("length 0: %s\n", map_error(mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   printf("no type: %s\n", map_error(mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0)));
   printf("bad fd: %s\n", map_error(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, 99, 0)));
-  printf("odd offset: %ld\n", syscall(SYS_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 1) == -1 ? (long)errno : 0);
-  printf("odd fixed: %s\n", map_error(mmap((void*)0x123456, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)));
+  printf("odd offset: %ld\n",
+         syscall(SYS_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 1) == -1 ? (long)errno : 0);
+  printf("odd fixed: %s\n",
+         map_error(mmap((void*)0x123456, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)));
   printf("too long: %s\n", map_error(mmap(NULL, (size_t)1 << 62, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   printf("munmap odd: %s, length 0: %s\n", error(munmap((void*)1, PAGE)), error(munmap((void*)PAGE, 0)));
   printf("null is not mapped: %s\n", access_of((char*)(uintptr_t)8, 0));
@@ -113,8 +124,8 @@ static void advice(void) {
   char* p = anonymous(4 * PAGE, PROT_READ | PROT_WRITE);
   memset(p, 'q', 4 * PAGE);
   printf("dontneed: %s, dropped: %d, kept: %c\n", error(madvise(p + PAGE, PAGE, MADV_DONTNEED)), p[PAGE] == 0, p[0]);
-  printf("odd: %s, unknown: %s, length 0: %s\n", error(madvise(p + 1, PAGE, MADV_DONTNEED)), error(madvise(p, PAGE, 4711)),
-         error(madvise(p, 0, MADV_DONTNEED)));
+  printf("odd: %s, unknown: %s, length 0: %s\n", error(madvise(p + 1, PAGE, MADV_DONTNEED)),
+         error(madvise(p, PAGE, 4711)), error(madvise(p, 0, MADV_DONTNEED)));
   munmap(p + 2 * PAGE, PAGE);
   printf("hole: %s\n", error(madvise(p, 4 * PAGE, MADV_NORMAL)));
   munmap(p, 4 * PAGE);
@@ -127,7 +138,8 @@ static void advice(void) {
   printf(" %d%d%d%d\n", there[0] & 1, there[1] & 1, there[2] & 1, there[3] & 1);
   munmap(p, 4 * PAGE);
   printf("mincore of nothing: %s\n", error(mincore(p, PAGE, there)));
-  printf("msync of nothing: %s, bad flags: %s\n", error(msync(p, PAGE, MS_SYNC)), error(msync(p, PAGE, MS_SYNC | MS_ASYNC)));
+  printf("msync of nothing: %s, bad flags: %s\n", error(msync(p, PAGE, MS_SYNC)),
+         error(msync(p, PAGE, MS_SYNC | MS_ASYNC)));
 }
 
 static void the_break(void) {
@@ -145,10 +157,13 @@ static void sparse(void) {
   size_t length = (size_t)1 << 36;  // far more than there is
   char* p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   printf("64 GiB reserved: %s\n", map_error(p));
-  if (p == MAP_FAILED) return;
-  for (size_t at = 0; at < length; at += length / 16) p[at] = 5;
+  if (p == MAP_FAILED)
+    return;
+  for (size_t at = 0; at < length; at += length / 16)
+    p[at] = 5;
   int sum = 0;
-  for (size_t at = 0; at < length; at += length / 16) sum += p[at];
+  for (size_t at = 0; at < length; at += length / 16)
+    sum += p[at];
   printf("sum %d, unmap: %s\n", sum, error(munmap(p, length)));
 }
 

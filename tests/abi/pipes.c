@@ -13,7 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char* error(long r) { return r < 0 ? strerrorname_np(errno) : "ok"; }
+static const char* error(long r) {
+  return r < 0 ? strerrorname_np(errno) : "ok";
+}
 static int ends[2], event;
 
 static void* writer(void* p) {
@@ -22,7 +24,8 @@ static void* writer(void* p) {
     memset(block, i, sizeof block);
     for (size_t done = 0; done < sizeof block;) {
       ssize_t n = write(ends[1], block + done, sizeof block - done);
-      if (n <= 0) return p;
+      if (n <= 0)
+        return p;
       done += (size_t)n;
     }
   }
@@ -45,17 +48,20 @@ int main(void) {
   unsigned long sum = 0, total = 0;
   unsigned char buffer[3333];
   for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0; total += (unsigned long)n)
-    for (ssize_t i = 0; i < n; i++) sum += buffer[i];
+    for (ssize_t i = 0; i < n; i++)
+      sum += buffer[i];
   pthread_join(t, NULL);
   printf("through the pipe: %lu bytes, sum %lu\n", total, sum);
   printf("after the end: %zd\n", read(ends[0], buffer, 1));
   close(ends[0]);
 
   pipe2(ends, O_NONBLOCK | O_CLOEXEC);
-  printf("empty: %s, flags %o, cloexec %d\n", error(read(ends[0], buffer, 1)), fcntl(ends[0], F_GETFL), fcntl(ends[0], F_GETFD));
+  printf("empty: %s, flags %o, cloexec %d\n", error(read(ends[0], buffer, 1)), fcntl(ends[0], F_GETFL),
+         fcntl(ends[0], F_GETFD));
   long filled = 0;
   static char page[4096];
-  for (ssize_t n; (n = write(ends[1], page, sizeof page)) > 0; filled += n) {}
+  for (ssize_t n; (n = write(ends[1], page, sizeof page)) > 0; filled += n) {
+  }
   printf("full after %ld: %s\n", filled, error(-1));
   int waiting;
   ioctl(ends[0], FIONREAD, &waiting);
@@ -63,7 +69,8 @@ int main(void) {
   struct pollfd p[3] = {{ends[0], POLLIN, 0}, {ends[1], POLLOUT, 0}, {-1, POLLIN, 9}};
   printf("poll %d: %x %x %x\n", poll(p, 3, 0), p[0].revents, p[1].revents, p[2].revents);
   close(ends[1]);
-  for (ssize_t n; (n = read(ends[0], page, sizeof page)) > 0;) {}
+  for (ssize_t n; (n = read(ends[0], page, sizeof page)) > 0;) {
+  }
   p[1].fd = 99;
   printf("closed: poll %d: %x %x\n", poll(p, 2, 0), p[0].revents, p[1].revents);
   close(ends[0]);

@@ -14,14 +14,18 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static void check(const char* what, int ok) { printf("%s: %s\n", what, ok ? "ok" : "WRONG"); }
+static void check(const char* what, int ok) {
+  printf("%s: %s\n", what, ok ? "ok" : "WRONG");
+}
 
 static char text[1 << 16];
 static const char* slurp(const char* path) {
   int fd = open(path, O_RDONLY);
-  if (fd < 0) return strcpy(text, "");
+  if (fd < 0)
+    return strcpy(text, "");
   size_t n = 0;
-  for (ssize_t r; n < sizeof text - 1 && (r = read(fd, text + n, sizeof text - 1 - n)) > 0;) n += (size_t)r;
+  for (ssize_t r; n < sizeof text - 1 && (r = read(fd, text + n, sizeof text - 1 - n)) > 0;)
+    n += (size_t)r;
   close(fd);
   text[n] = 0;
   return text;
@@ -34,10 +38,13 @@ static int in_maps(const void* p, const char* rights, const char* name) {
   while (f && fgets(line, sizeof line, f)) {
     unsigned long start, end;
     char prot[8];
-    if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3) printf("odd line: %s", line);
-    if ((uintptr_t)p >= start && (uintptr_t)p < end) found = strncmp(prot, rights, 4) == 0 && (!name || strstr(line, name));
+    if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
+      printf("odd line: %s", line);
+    if ((uintptr_t)p >= start && (uintptr_t)p < end)
+      found = strncmp(prot, rights, 4) == 0 && (!name || strstr(line, name));
   }
-  if (f) fclose(f);
+  if (f)
+    fclose(f);
   return found;
 }
 
@@ -54,7 +61,8 @@ int main(void) {
   pthread_attr_t attr;
   void* stack = NULL;
   size_t size = 0;
-  check("pthread_getattr_np", pthread_getattr_np(pthread_self(), &attr) == 0 && pthread_attr_getstack(&attr, &stack, &size) == 0);
+  check("pthread_getattr_np",
+        pthread_getattr_np(pthread_self(), &attr) == 0 && pthread_attr_getstack(&attr, &stack, &size) == 0);
   check("the stack holds a local", (char*)&local >= (char*)stack && (char*)&local < (char*)stack + size);
 
   cpu_set_t set;
@@ -68,17 +76,21 @@ int main(void) {
 
   check("cmdline", strstr(slurp("/proc/self/cmdline"), "proc") != NULL);
   check("comm", strcmp(slurp("/proc/self/comm"), "proc_files\n") == 0);
-  check("status", strstr(slurp("/proc/self/status"), "Name:\tproc_files\n") && strstr(text, "Threads:\t1\n") && strstr(text, "VmRSS:"));
+  check("status", strstr(slurp("/proc/self/status"), "Name:\tproc_files\n") && strstr(text, "Threads:\t1\n") &&
+                      strstr(text, "VmRSS:"));
   int pid = 0;
   char name[32] = "", state = 0;
-  check("stat", sscanf(slurp("/proc/self/stat"), "%d (%31[^)]) %c", &pid, name, &state) == 3 && pid == getpid() && strcmp(name, "proc_files") == 0 && state == 'R');
+  check("stat", sscanf(slurp("/proc/self/stat"), "%d (%31[^)]) %c", &pid, name, &state) == 3 && pid == getpid() &&
+                    strcmp(name, "proc_files") == 0 && state == 'R');
   int fields = 0;
-  for (char* p = strtok(text, " "); p; p = strtok(NULL, " ")) fields++;
+  for (char* p = strtok(text, " "); p; p = strtok(NULL, " "))
+    fields++;
   check("stat has 52 fields", fields == 52);
   int fd = open("/proc/self/auxv", O_RDONLY);
   unsigned long pair[2], page = 0;
   while (read(fd, pair, sizeof pair) == sizeof pair)
-    if (pair[0] == AT_PAGESZ) page = pair[1];
+    if (pair[0] == AT_PAGESZ)
+      page = pair[1];
   close(fd);
   check("auxv", page == 4096);
   check("meminfo", strncmp(slurp("/proc/meminfo"), "MemTotal:", 9) == 0 && strstr(text, "MemAvailable:"));
@@ -99,12 +111,14 @@ int main(void) {
   check("fd link", strstr(target, "/status") != NULL);
   int entries = 0;
   DIR* d = opendir("/proc/self/fd");
-  while (d && readdir(d)) entries++;
+  while (d && readdir(d))
+    entries++;
   closedir(d);
   check("fd directory", entries >= 5);
   entries = 0;
   d = opendir("/proc/self/task");
-  while (d && readdir(d)) entries++;
+  while (d && readdir(d))
+    entries++;
   closedir(d);
   check("one thread", entries == 3);
   check("missing", open("/proc/self/nothing", O_RDONLY) == -1 && errno == ENOENT);

@@ -54,8 +54,10 @@ static void handler(int n) {
 
 int main(void) {
   pthread_t t[4];
-  for (int i = 0; i < 4; i++) pthread_create(&t[i], NULL, worker, NULL);
-  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+  for (int i = 0; i < 4; i++)
+    pthread_create(&t[i], NULL, worker, NULL);
+  for (int i = 0; i < 4; i++)
+    pthread_join(t[i], NULL);
   printf("under preemption: %ld bytes changed\n", wrong);
   struct sigaction a = {.sa_handler = handler};
   sigaction(SIGUSR1, &a, NULL);

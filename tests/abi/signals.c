@@ -14,12 +14,16 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-static const char* error(long r) { return r < 0 ? strerrorname_np(errno) : "ok"; }
+static const char* error(long r) {
+  return r < 0 ? strerrorname_np(errno) : "ok";
+}
 
 static volatile int got, depth, most, trace[16], traced;
 static volatile siginfo_t info;
 
-static void handler(int n) { got = n; }
+static void handler(int n) {
+  got = n;
+}
 static void detailed(int n, siginfo_t* i, void* c) {
   got = n;
   info = *i;
@@ -27,16 +31,19 @@ static void detailed(int n, siginfo_t* i, void* c) {
 }
 static void nested(int n) {
   depth++;
-  if (depth > most) most = depth;
+  if (depth > most)
+    most = depth;
   trace[traced++] = n;
-  if (n == SIGUSR1) raise(SIGUSR2);
+  if (n == SIGUSR1)
+    raise(SIGUSR2);
   trace[traced++] = -n;
   depth--;
 }
 
 static void set(int n, void (*f)(int), int flags, int block) {
   struct sigaction a = {.sa_handler = f, .sa_flags = flags};
-  if (block) sigaddset(&a.sa_mask, block);
+  if (block)
+    sigaddset(&a.sa_mask, block);
   sigaction(n, &a, NULL);
 }
 
@@ -60,7 +67,8 @@ static void basics(void) {
   got = 0;
   raise(SIGUSR1);
   printf("ignored: %d\n", got);
-  printf("errors: %s %s %s %s\n", error(kill(getpid(), 99)), error(kill(999999, SIGUSR1)), error(sigaction(SIGKILL, &a, NULL)), error(syscall(SYS_tgkill, getpid(), 999999, 0)));
+  printf("errors: %s %s %s %s\n", error(kill(getpid(), 99)), error(kill(999999, SIGUSR1)),
+         error(sigaction(SIGKILL, &a, NULL)), error(syscall(SYS_tgkill, getpid(), 999999, 0)));
   printf("probe: %s\n", error(kill(getpid(), 0)));
   set(SIGUSR1, handler, SA_RESETHAND, 0);
   raise(SIGUSR1);
@@ -93,7 +101,8 @@ static void masks(void) {
   set(SIGUSR1, nested, 0, 0);
   set(SIGUSR2, nested, 0, 0);
   raise(SIGUSR1);
-  printf("nested: %d %d %d %d, depth %d\n", trace[0] == SIGUSR1, trace[1] == SIGUSR2, trace[2] == -SIGUSR2, trace[3] == -SIGUSR1, most);
+  printf("nested: %d %d %d %d, depth %d\n", trace[0] == SIGUSR1, trace[1] == SIGUSR2, trace[2] == -SIGUSR2,
+         trace[3] == -SIGUSR1, most);
   traced = most = 0;
   set(SIGUSR1, nested, 0, SIGUSR2);
   raise(SIGUSR1);
@@ -113,7 +122,8 @@ static void stacks(void) {
   printf("was disabled: %d\n", old.ss_flags == SS_DISABLE);
   set(SIGUSR1, on_stack, SA_ONSTACK, 0);
   raise(SIGUSR1);
-  printf("on it: %d, aligned: %d\n", handler_sp > (uintptr_t)memory && handler_sp < (uintptr_t)memory + sizeof memory, handler_sp % 16 == 0);
+  printf("on it: %d, aligned: %d\n", handler_sp > (uintptr_t)memory && handler_sp < (uintptr_t)memory + sizeof memory,
+         handler_sp % 16 == 0);
   set(SIGUSR1, on_stack, 0, 0);
   raise(SIGUSR1);
   printf("not on it: %d\n", !(handler_sp > (uintptr_t)memory && handler_sp < (uintptr_t)memory + sizeof memory));
@@ -146,19 +156,25 @@ static int recurse(int n) {
 static void faults(void) {
   struct sigaction a = {.sa_sigaction = jump, .sa_flags = SA_SIGINFO | SA_ONSTACK};
   for (int n = 1; n < 20; n++)
-    if (n == SIGSEGV || n == SIGFPE || n == SIGBUS || n == SIGTRAP) sigaction(n, &a, NULL);
-  if (!sigsetjmp(back, 1)) *(volatile int*)16 = 1;
+    if (n == SIGSEGV || n == SIGFPE || n == SIGBUS || n == SIGTRAP)
+      sigaction(n, &a, NULL);
+  if (!sigsetjmp(back, 1))
+    *(volatile int*)16 = 1;
   printf("null: %d code %d at %ld\n", got, info.si_code, (long)info.si_addr);
-  if (!sigsetjmp(back, 1)) __asm__ volatile("xor %%ecx, %%ecx; mov $1, %%eax; cltd; idiv %%ecx" ::: "eax", "ecx", "edx");
+  if (!sigsetjmp(back, 1))
+    __asm__ volatile("xor %%ecx, %%ecx; mov $1, %%eax; cltd; idiv %%ecx" ::: "eax", "ecx", "edx");
   printf("division: %d code %d\n", got, info.si_code);
-  if (!sigsetjmp(back, 1)) __asm__ volatile("int3");
+  if (!sigsetjmp(back, 1))
+    __asm__ volatile("int3");
   printf("breakpoint: %d\n", got);
-  if (!sigsetjmp(back, 1)) *(volatile int*)0x8000000000000000 = 1;
+  if (!sigsetjmp(back, 1))
+    *(volatile int*)0x8000000000000000 = 1;
   printf("non-canonical: %d code %d\n", got, info.si_code);
   static char memory[65536];
   stack_t s = {.ss_sp = memory, .ss_size = sizeof memory};
   sigaltstack(&s, NULL);
-  if (!sigsetjmp(back, 1)) recurse(0);
+  if (!sigsetjmp(back, 1))
+    recurse(0);
   printf("stack overflow: %d\n", got);
   a.sa_sigaction = skip;
   sigaction(SIGILL, &a, NULL);
@@ -233,7 +249,8 @@ static void where(int n) {
 }
 static volatile int stop;
 static void* spinner(void* p) {
-  while (!stop) __asm__ volatile("" ::: "memory");
+  while (!stop)
+    __asm__ volatile("" ::: "memory");
   return p;
 }
 
@@ -248,7 +265,8 @@ static void threads(void) {
   pthread_sigmask(SIG_BLOCK, &block, &old);
   got = 0;
   kill(getpid(), SIGUSR2);
-  for (int i = 0; i < 2000 && !got; i++) usleep(1000);
+  for (int i = 0; i < 2000 && !got; i++)
+    usleep(1000);
   printf("another thread took it: %d\n", got == SIGUSR2 && pthread_equal(ran_in, t));
   stop = 1;
   pthread_join(t, NULL);

@@ -12,13 +12,16 @@
 
 extern char** environ;
 
-static void check(const char* what, int ok) { printf("%s: %s\n", what, ok ? "ok" : "WRONG"); }
+static void check(const char* what, int ok) {
+  printf("%s: %s\n", what, ok ? "ok" : "WRONG");
+}
 
 static int data = 7;
 
 int main(int argc, char** argv) {
   printf("argc %d\n", argc);
-  for (int i = 1; i < argc; i++) printf("argv[%d] = [%s]\n", i, argv[i]);
+  for (int i = 1; i < argc; i++)
+    printf("argv[%d] = [%s]\n", i, argv[i]);
   check("argv ends with null", argv[argc] == NULL);
   check("argv[0] is a path of this program", strstr(argv[0], "start") != NULL);
   const char* greeting = getenv("GREETING");
@@ -46,7 +49,8 @@ int main(int argc, char** argv) {
   check("AT_PLATFORM", platform && strcmp(platform, "x86_64") == 0);
   const unsigned char* seed = (const unsigned char*)getauxval(AT_RANDOM);
   int bits = 0;
-  for (int i = 0; i < 16; i++) bits |= seed[i];
+  for (int i = 0; i < 16; i++)
+    bits |= seed[i];
   check("AT_RANDOM has bits", bits != 0);
   const Elf64_Ehdr* vdso = (const Elf64_Ehdr*)getauxval(AT_SYSINFO_EHDR);
   check("AT_SYSINFO_EHDR is an ELF image", vdso && memcmp(vdso->e_ident, ELFMAG, SELFMAG) == 0);

@@ -1,5 +1,6 @@
-// Everything at once for two seconds (longer on a busy machine, until all have had a turn): threads that map, protect and unmap, that are born and die, that sleep, wait on futexes and
-// are interrupted by signals. Nothing may be lost, and no page may show what another thread wrote.
+// Everything at once for two seconds (longer on a busy machine, until all have had a turn): threads that map, protect
+// and unmap, that are born and die, that sleep, wait on futexes and are interrupted by signals. Nothing may be lost,
+// and no page may show what another thread wrote.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -29,18 +30,21 @@ static void* mapper(void* p) {
       continue;
     }
     for (size_t i = 0; i < pages; i++) {
-      if (at[i * PAGE] != 0) wrong++;
+      if (at[i * PAGE] != 0)
+        wrong++;
       at[i * PAGE] = mine;
     }
     if (pages > 2) {
       mprotect(at + PAGE, PAGE, PROT_READ);
       madvise(at + 2 * PAGE, PAGE, MADV_DONTNEED);
-      if (at[2 * PAGE] != 0 || at[PAGE] != mine) wrong++;
+      if (at[2 * PAGE] != 0 || at[PAGE] != mine)
+        wrong++;
       mprotect(at + PAGE, PAGE, PROT_READ | PROT_WRITE);
       at[PAGE] = mine;
     }
     for (size_t i = 0; i < pages; i++)
-      if (at[i * PAGE] != mine && !(pages > 2 && i == 2)) wrong++;
+      if (at[i * PAGE] != mine && !(pages > 2 && i == 2))
+        wrong++;
     munmap(at, pages * PAGE);
     mapped++;
   }
@@ -61,7 +65,8 @@ static void* breeder(void* p) {
       continue;
     }
     pthread_join(t, &r);
-    if (r != (void*)42) wrong++;
+    if (r != (void*)42)
+      wrong++;
     born++;
   }
   return p;
@@ -74,7 +79,8 @@ static long box;
 static void* giver(void* p) {
   for (long i = 1; !stop; i++) {
     pthread_mutex_lock(&lock);
-    while (box && !stop) pthread_cond_wait(&gone, &lock);
+    while (box && !stop)
+      pthread_cond_wait(&gone, &lock);
     box = i;
     pthread_cond_signal(&there);
     pthread_mutex_unlock(&lock);
@@ -95,8 +101,10 @@ static void* taker(void* p) {
         break;
       }
     }
-    if (box && box <= last) wrong++;
-    if (box) last = box, handed++;
+    if (box && box <= last)
+      wrong++;
+    if (box)
+      last = box, handed++;
     box = 0;
     pthread_cond_signal(&gone);
     pthread_mutex_unlock(&lock);
@@ -107,7 +115,8 @@ static void* taker(void* p) {
 static void on_signal(int n) {
   (void)n;
   volatile double x = 1.0;
-  for (int i = 0; i < 10; i++) x = x * 1.5 + 0.25;
+  for (int i = 0; i < 10; i++)
+    x = x * 1.5 + 0.25;
   signals++;
 }
 
@@ -115,8 +124,10 @@ static void* reckoner(void* p) {
   // Floating point across switches and signals: the same sum each time.
   while (!stop) {
     double sum = 0;
-    for (int i = 1; i < 20000; i++) sum += 1.0 / i;
-    if (sum < 10.480653 || sum > 10.480706) wrong++;
+    for (int i = 1; i < 20000; i++)
+      sum += 1.0 / i;
+    if (sum < 10.480653 || sum > 10.480706)
+      wrong++;
     struct timespec nap = {0, 200000};
     nanosleep(&nap, NULL);
   }
@@ -128,7 +139,8 @@ int main(void) {
   sigaction(SIGUSR1, &a, NULL);
   pthread_t t[WORKERS + 5];
   int n = 0;
-  for (int i = 0; i < WORKERS; i++) pthread_create(&t[n++], NULL, mapper, (void*)(uintptr_t)(i + 1));
+  for (int i = 0; i < WORKERS; i++)
+    pthread_create(&t[n++], NULL, mapper, (void*)(uintptr_t)(i + 1));
   pthread_create(&t[n++], NULL, breeder, NULL);
   pthread_create(&t[n++], NULL, giver, NULL);
   pthread_create(&t[n++], NULL, taker, NULL);
@@ -137,7 +149,8 @@ int main(void) {
   struct timespec begin, now;
   clock_gettime(CLOCK_MONOTONIC, &begin);
   do {
-    for (int i = 0; i < n; i++) pthread_kill(t[i], SIGUSR1);
+    for (int i = 0; i < n; i++)
+      pthread_kill(t[i], SIGUSR1);
     usleep(3000);
     clock_gettime(CLOCK_MONOTONIC, &now);
   } while (now.tv_sec - begin.tv_sec < 2 ||
@@ -147,7 +160,9 @@ int main(void) {
   pthread_cond_broadcast(&there);
   pthread_cond_broadcast(&gone);
   pthread_mutex_unlock(&lock);
-  for (int i = 0; i < n; i++) pthread_join(t[i], NULL);
-  printf("wrong %ld, mapped %d, born %d, handed over %d, signals %d\n", wrong, mapped > 0, born > 0, handed > 0, signals > 0);
+  for (int i = 0; i < n; i++)
+    pthread_join(t[i], NULL);
+  printf("wrong %ld, mapped %d, born %d, handed over %d, signals %d\n", wrong, mapped > 0, born > 0, handed > 0,
+         signals > 0);
   return 0;
 }

@@ -1,4 +1,7 @@
 // Threads, mutexes, condition variables, thread-local storage, C++ style.
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -6,15 +9,13 @@
 #include <shared_mutex>
 #include <thread>
 #include <vector>
-#include <pthread.h>
-#include <sched.h>
-#include <unistd.h>
 
 thread_local int tls_counter = 100;
 thread_local struct noisy {
   int* where = nullptr;
   ~noisy() {
-    if (where) ++*where;
+    if (where)
+      ++*where;
   }
 } tls_object;
 
@@ -31,7 +32,8 @@ static void counting() {
         plain++;
       }
     });
-  for (auto& t : all) t.join();
+  for (auto& t : all)
+    t.join();
   std::printf("counted %ld %ld\n", plain, atomic.load());
 }
 
@@ -78,7 +80,8 @@ static void bounded_queue() {
         not_full.notify_one();
       }
     });
-  for (auto& t : all) t.join();
+  for (auto& t : all)
+    t.join();
   std::printf("sum %ld, left %zu\n", sum, queue.size());
 }
 
@@ -94,8 +97,10 @@ static void local_storage() {
       }
       seen[i] = tls_counter;
     });
-  for (auto& t : all) t.join();
-  for (int i = 0; i < 2; i++) std::thread([&] { tls_object.where = &destroyed; }).join();
+  for (auto& t : all)
+    t.join();
+  for (int i = 0; i < 2; i++)
+    std::thread([&] { tls_object.where = &destroyed; }).join();
   std::printf("tls %d %d %d %d, main %d, destroyed %d\n", seen[0], seen[1], seen[2], seen[3], tls_counter, destroyed);
 }
 
@@ -116,10 +121,12 @@ static void readers_writers() {
     all.emplace_back([&] {
       for (int n = 0; n < 500; n++) {
         std::shared_lock lock(m);
-        if (value % 2) torn++;
+        if (value % 2)
+          torn++;
       }
     });
-  for (auto& t : all) t.join();
+  for (auto& t : all)
+    t.join();
   std::printf("value %d, torn %d\n", value, torn.load());
 }
 
@@ -127,13 +134,17 @@ static void many() {
   std::atomic<int> ran{0};
   for (int round = 0; round < 20; round++) {
     std::vector<std::thread> all;
-    for (int i = 0; i < 10; i++) all.emplace_back([&] { ran++; });
-    for (auto& t : all) t.join();
+    for (int i = 0; i < 10; i++)
+      all.emplace_back([&] { ran++; });
+    for (auto& t : all)
+      t.join();
   }
   std::printf("ran %d\n", ran.load());
 }
 
-static void* return_argument(void* p) { return p; }
+static void* return_argument(void* p) {
+  return p;
+}
 
 static void pthreads() {
   pthread_t t;
@@ -146,8 +157,15 @@ static void pthreads() {
   std::printf("small stack: %d %d\n", made, result == &result);
   pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   static std::atomic<int> done{0};
-  pthread_create(&t, &attr, [](void*) -> void* { done = 1; return nullptr; }, nullptr);
-  while (!done) sched_yield();
+  pthread_create(
+      &t, &attr,
+      [](void*) -> void* {
+        done = 1;
+        return nullptr;
+      },
+      nullptr);
+  while (!done)
+    sched_yield();
   pthread_barrier_t barrier;
   pthread_barrier_init(&barrier, nullptr, 4);
   std::atomic<int> serial{0};
@@ -155,9 +173,11 @@ static void pthreads() {
   for (int i = 0; i < 4; i++)
     all.emplace_back([&] {
       for (int n = 0; n < 50; n++)
-        if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD) serial++;
+        if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
+          serial++;
     });
-  for (auto& x : all) x.join();
+  for (auto& x : all)
+    x.join();
   std::printf("barriers %d\n", serial.load());
   pthread_mutexattr_t robust;
   pthread_mutexattr_init(&robust);
@@ -166,7 +186,8 @@ static void pthreads() {
   pthread_mutex_init(&m, &robust);
   std::thread([&] { pthread_mutex_lock(&m); }).join();
   int r = pthread_mutex_lock(&m);
-  std::printf("owner died: %d, consistent: %d, unlock: %d\n", r == EOWNERDEAD, pthread_mutex_consistent(&m), pthread_mutex_unlock(&m));
+  std::printf("owner died: %d, consistent: %d, unlock: %d\n", r == EOWNERDEAD, pthread_mutex_consistent(&m),
+              pthread_mutex_unlock(&m));
   char name[16] = "";
   std::thread([&] {
     pthread_setname_np(pthread_self(), "worker-7");

@@ -24,22 +24,29 @@ static void open_image(void) {
   uintptr_t bias = base;
   const Elf64_Dyn* d = NULL;
   for (int i = 0; i < h->e_phnum; i++) {
-    if (p[i].p_type == PT_LOAD) bias = base - p[i].p_vaddr + p[i].p_offset;
-    if (p[i].p_type == PT_DYNAMIC) d = (const void*)(base + p[i].p_offset);
+    if (p[i].p_type == PT_LOAD)
+      bias = base - p[i].p_vaddr + p[i].p_offset;
+    if (p[i].p_type == PT_DYNAMIC)
+      d = (const void*)(base + p[i].p_offset);
   }
   base = bias;
   for (; d && d->d_tag != DT_NULL; d++) {
-    if (d->d_tag == DT_SYMTAB) symbols = (const void*)(base + d->d_un.d_ptr);
-    if (d->d_tag == DT_STRTAB) strings = (const void*)(base + d->d_un.d_ptr);
-    if (d->d_tag == DT_HASH) hash = (const void*)(base + d->d_un.d_ptr);
-    if (d->d_tag == DT_GNU_HASH) gnu_hash = (const void*)(base + d->d_un.d_ptr);
+    if (d->d_tag == DT_SYMTAB)
+      symbols = (const void*)(base + d->d_un.d_ptr);
+    if (d->d_tag == DT_STRTAB)
+      strings = (const void*)(base + d->d_un.d_ptr);
+    if (d->d_tag == DT_HASH)
+      hash = (const void*)(base + d->d_un.d_ptr);
+    if (d->d_tag == DT_GNU_HASH)
+      gnu_hash = (const void*)(base + d->d_un.d_ptr);
   }
 }
 
 static void* find(const char* name) {
   uint32_t count = hash ? hash[1] : 32;  // enough for Linux's, where there is only the GNU table
   for (uint32_t i = 1; i < count; i++)
-    if (symbols[i].st_name && strcmp(strings + symbols[i].st_name, name) == 0) return (void*)(base + symbols[i].st_value);
+    if (symbols[i].st_name && strcmp(strings + symbols[i].st_name, name) == 0)
+      return (void*)(base + symbols[i].st_value);
   return NULL;
 }
 
@@ -48,14 +55,15 @@ int main(void) {
   printf("tables: %d\n", symbols && strings && (hash || gnu_hash));
   int (*gettime)(clockid_t, struct timespec*) = (int (*)(clockid_t, struct timespec*))find("__vdso_clock_gettime");
   int (*timeofday)(struct timeval*, void*) = (int (*)(struct timeval*, void*))find("__vdso_gettimeofday");
-  time_t (*get_time)(time_t*) = (time_t(*)(time_t*))find("__vdso_time");
+  time_t (*get_time)(time_t*) = (time_t (*)(time_t*))find("__vdso_time");
   int (*cpu)(unsigned*, unsigned*, void*) = (int (*)(unsigned*, unsigned*, void*))find("__vdso_getcpu");
   printf("found: %d %d %d %d\n", !!gettime, !!timeofday, !!get_time, !!cpu);
   struct timespec a, b, c;
   syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &a);
   int r = gettime(CLOCK_MONOTONIC, &b);
   syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &c);
-  int64_t x = a.tv_sec * 1000000000ll + a.tv_nsec, y = b.tv_sec * 1000000000ll + b.tv_nsec, z = c.tv_sec * 1000000000ll + c.tv_nsec;
+  int64_t x = a.tv_sec * 1000000000ll + a.tv_nsec, y = b.tv_sec * 1000000000ll + b.tv_nsec,
+          z = c.tv_sec * 1000000000ll + c.tv_nsec;
   printf("monotonic: %d, between: %d\n", r, x <= y && y <= z);
   struct timeval tv;
   time_t t;

@@ -5,9 +5,9 @@
 //     EXPECT_EQ(s.in("A 1 ack 1 +5"), "");            // 5 bytes of data; the ACK is delayed
 //     EXPECT_EQ(s.after(milliseconds(40)), "A 1 ack 6");
 //
-// Numbers are relative to each side's initial sequence number. A segment is FLAGS SEQ [+LENGTH] [ack N] [win N], flags out of
-// S F R P A; what comes out carries "win N" only when it differs from the window last seen, and events for the host follow
-// in brackets: [established readable writable failed closed sent accept].
+// Numbers are relative to each side's initial sequence number. A segment is FLAGS SEQ [+LENGTH] [ack N] [win N], flags
+// out of S F R P A; what comes out carries "win N" only when it differs from the window last seen, and events for the
+// host follow in brackets: [established readable writable failed closed sent accept].
 #pragma once
 
 #include <cstdint>
@@ -25,66 +25,67 @@
 namespace solaster::drill {
 
 struct script_config {
-    script_config();
-    net::stack_config stack;
-    net::tcp::path path;
+  script_config();
+  net::stack_config stack;
+  net::tcp::path path;
 };
 
 class script final : net::tcp::ip_output {
-public:
-    explicit script(const script_config& config = {});
-    ~script() override;
+ public:
+  explicit script(const script_config& config = {});
+  ~script() override;
 
-    void listen(uint32_t backlog = 8);
-    std::string connect();  // the SYN that goes out
-    net::tcp::connection* accept();
+  void listen(uint32_t backlog = 8);
+  std::string connect();  // the SYN that goes out
+  net::tcp::connection* accept();
 
-    // The peer's segment; what we send, and events.
-    std::string in(std::string_view segment);
-    std::string after(duration d);
-    // Commands, on the connection that was opened or accepted last.
-    std::string send(uint32_t bytes);
-    std::string read(size_t bytes_max = SIZE_MAX);  // takes and consumes; "5 bytes", "eof", "error 104", ...
-    std::string close();
-    std::string abort();
-    std::string release();
-    std::string poll();
+  // The peer's segment; what we send, and events.
+  std::string in(std::string_view segment);
+  std::string after(duration d);
+  // Commands, on the connection that was opened or accepted last.
+  std::string send(uint32_t bytes);
+  std::string read(size_t bytes_max = SIZE_MAX);  // takes and consumes; "5 bytes", "eof", "error 104", ...
+  std::string close();
+  std::string abort();
+  std::string release();
+  std::string poll();
 
-    net::tcp::layer& tcp() { return *_tcp; }
-    net::tcp::state state() const;
-    const net::stack_stats& stats() const { return _stats; }
+  net::tcp::layer& tcp() { return *_tcp; }
+  net::tcp::state state() const;
+  const net::stack_stats& stats() const { return _stats; }
 
-    net::tcp::connection* c = nullptr;
-    net::tcp::listener* l = nullptr;
-    instant now{1'000'000'000};
-    // Of the peer's SYN: 0 and -1 are none.
-    uint16_t peer_mss = 1460;
-    int peer_scale = -1;
-    uint16_t peer_window = 60000;
-    bool device_ready = true;  // whether the device takes packets
-    uint32_t our_iss = 0;
-    static constexpr uint32_t peer_iss = 4'294'967'000;  // wraps soon
+  net::tcp::connection* c = nullptr;
+  net::tcp::listener* l = nullptr;
+  instant now{1'000'000'000};
+  // Of the peer's SYN: 0 and -1 are none.
+  uint16_t peer_mss = 1460;
+  int peer_scale = -1;
+  uint16_t peer_window = 60000;
+  bool device_ready = true;  // whether the device takes packets
+  uint32_t our_iss = 0;
+  static constexpr uint32_t peer_iss = 4'294'967'000;  // wraps soon
 
-private:
-    result<net::tcp::path> find_path(net::ip_address destination, net::ip_address source) noexcept override;
-    net::packet_ptr make_packet(uint32_t payload_room) noexcept override;
-    bool ready() noexcept override { return device_ready; }
-    void send(net::ip_address source, net::ip_address destination, net::packet_ptr segment, instant now) noexcept override;
-    result<uint16_t> choose_port(net::ip_address, net::endpoint, bool (*)(void*, const net::four_tuple&) noexcept,
-                                 void*) noexcept override {
-        return uint16_t(80);
-    }
+ private:
+  result<net::tcp::path> find_path(net::ip_address destination, net::ip_address source) noexcept override;
+  net::packet_ptr make_packet(uint32_t payload_room) noexcept override;
+  bool ready() noexcept override { return device_ready; }
+  void send(net::ip_address source, net::ip_address destination, net::packet_ptr segment,
+            instant now) noexcept override;
+  result<uint16_t> choose_port(net::ip_address, net::endpoint, bool (*)(void*, const net::four_tuple&) noexcept,
+                               void*) noexcept override {
+    return uint16_t(80);
+  }
 
-    script_config _config;
-    sim::counted_memory _home;
-    net::packet_slab _slab{_home};
-    net::event_queue _events;
-    net::stack_stats _stats;
-    net::pool_ptr _buffers;
-    net::tcp::layer* _tcp = nullptr;
-    std::string _out;
-    int64_t _window = -1;  // last seen
-    bool _iss_known = false;
+  script_config _config;
+  sim::counted_memory _home;
+  net::packet_slab _slab{_home};
+  net::event_queue _events;
+  net::stack_stats _stats;
+  net::pool_ptr _buffers;
+  net::tcp::layer* _tcp = nullptr;
+  std::string _out;
+  int64_t _window = -1;  // last seen
+  bool _iss_known = false;
 };
 
 }  // namespace solaster::drill

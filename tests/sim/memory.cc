@@ -7,35 +7,41 @@
 
 namespace solaster::sim {
 
-counted_memory::~counted_memory() { CHECK(_in_use == 0); }
+counted_memory::~counted_memory() {
+  CHECK(_in_use == 0);
+}
 
 void* counted_memory::allocate(size_t bytes, size_t align) noexcept {
-    if (_left != UINT64_MAX) {
-        if (_left == 0) {
-            return nullptr;
-        }
-        --_left;
+  if (_left != UINT64_MAX) {
+    if (_left == 0) {
+      return nullptr;
     }
-    align = std::max(align, alignof(std::max_align_t));
-    void* p = std::aligned_alloc(align, (bytes + align - 1) / align * align);
-    if (p) {
-        _in_use += bytes;
-        _peak = std::max(_peak, _in_use);
-        ++_allocations;
-    }
-    return p;
+    --_left;
+  }
+  align = std::max(align, alignof(std::max_align_t));
+  void* p = std::aligned_alloc(align, (bytes + align - 1) / align * align);
+  if (p) {
+    _in_use += bytes;
+    _peak = std::max(_peak, _in_use);
+    ++_allocations;
+  }
+  return p;
 }
 
 void counted_memory::deallocate(void* p, size_t bytes, size_t) noexcept {
-    _in_use -= bytes;
-    std::free(p);
+  _in_use -= bytes;
+  std::free(p);
 }
 
 net::dma_region counted_memory::allocate_dma(size_t bytes, size_t align) noexcept {
-    auto* p = static_cast<std::byte*>(allocate(bytes, align));
-    return {p, p ? bytes : 0, {p ? uint64_t(p) : UINT64_MAX}};
+  auto* p = static_cast<std::byte*>(allocate(bytes, align));
+  return {p, p ? bytes : 0, {p ? uint64_t(p) : UINT64_MAX}};
 }
-void counted_memory::deallocate_dma(net::dma_region region) noexcept { deallocate(region.base, region.length, 1); }
-net::dma_addr counted_memory::translate(const void* p, size_t) noexcept { return {uint64_t(p)}; }
+void counted_memory::deallocate_dma(net::dma_region region) noexcept {
+  deallocate(region.base, region.length, 1);
+}
+net::dma_addr counted_memory::translate(const void* p, size_t) noexcept {
+  return {uint64_t(p)};
+}
 
 }  // namespace solaster::sim

@@ -22,7 +22,8 @@ bench_result& bench_result::operator+=(const bench_result& o) {
   errors += o.errors;
   bytes_sent += o.bytes_sent;
   bytes_received += o.bytes_received;
-  if (first_error.empty()) first_error = o.first_error;
+  if (first_error.empty())
+    first_error = o.first_error;
   return *this;
 }
 
@@ -62,7 +63,8 @@ future<> client::connect() {
 }
 
 future<> client::populate() {
-  if (_connections.empty()) co_return;
+  if (_connections.empty())
+    co_return;
   constexpr uint64_t batch = 64;
   connection& c = *_connections.front();
   _record_from = instant::never();
@@ -74,7 +76,8 @@ future<> client::populate() {
       c.since.push_back(engine().now());
     }
     co_await exchange(c);
-    if (_result.errors) co_return;
+    if (_result.errors)
+      co_return;
   }
 }
 
@@ -87,7 +90,8 @@ future<> client::run(instant begin, instant end) {
     instant now = steady_clock::now();
     for (size_t i = 0; i < _connections.size(); ++i) {
       _connections[i]->interval = interval;
-      _connections[i]->next_due = now + duration{int64_t(double(interval.ns) * double(i) / double(_connections.size()))};
+      _connections[i]->next_due =
+          now + duration{int64_t(double(interval.ns) * double(i) / double(_connections.size()))};
     }
   }
   co_await parallel_for_each(_connections, [&](auto& c) { return drive(*c, begin, end); });
@@ -97,7 +101,8 @@ future<> client::run(instant begin, instant end) {
 future<unsigned> client::due_requests(connection& c, instant end) {
   instant now = steady_clock::now();
   if (c.next_due > now) {
-    if (c.next_due >= end) co_return 0;
+    if (c.next_due >= end)
+      co_return 0;
     co_await sleep(c.next_due - now);
     now = steady_clock::now();
   }
@@ -108,9 +113,11 @@ future<> client::drive(connection& c, instant begin, instant end) {
   const bool counted = _options.requests != 0;
   for (;;) {
     unsigned n = _options.depth;
-    if (_options.rate > 0) n = co_await due_requests(c, counted ? instant::never() : end);
+    if (_options.rate > 0)
+      n = co_await due_requests(c, counted ? instant::never() : end);
     instant now = steady_clock::now();
-    if (n == 0 || _stop || (!counted && now >= end) || _requests_left == 0) co_return;
+    if (n == 0 || _stop || (!counted && now >= end) || _requests_left == 0)
+      co_return;
     if (counted && now >= begin) {
       n = unsigned(std::min<uint64_t>(n, _requests_left));
       _requests_left -= n;
@@ -127,7 +134,8 @@ future<> client::drive(connection& c, instant begin, instant end) {
       }
     }
     co_await exchange(c);
-    if (_result.errors) _stop = true;
+    if (_result.errors)
+      _stop = true;
   }
 }
 
@@ -135,14 +143,18 @@ future<> client::drive(connection& c, instant begin, instant end) {
 future<> client::exchange(connection& c) {
   c.text.clear();
   for (auto& r : c.sent) {
-    if (r.is_get) _workload.append_get(c.text, r.key); else _workload.append_set(c.text, r.key);
+    if (r.is_get)
+      _workload.append_get(c.text, r.key);
+    else
+      _workload.append_set(c.text, r.key);
   }
   _result.bytes_sent += c.text.size();
   co_await c.out.put(temporary_buffer<char>::copy_of(c.text));
   size_t answered = 0;
   while (answered < c.sent.size()) {
     auto buf = co_await c.in.read();
-    if (buf.empty()) throw std::system_error(ECONNRESET, std::generic_category(), "the server closed the connection");
+    if (buf.empty())
+      throw std::system_error(ECONNRESET, std::generic_category(), "the server closed the connection");
     _result.bytes_received += buf.size();
     std::string_view input(buf.get(), buf.size());
     if (!c.rest.empty()) {
@@ -152,7 +164,8 @@ future<> client::exchange(connection& c) {
     instant now = steady_clock::now();
     while (answered < c.sent.size() && !input.empty()) {
       auto [what, consumed] = c.checker.check(c.sent[answered], input);
-      if (what == answer_checker::verdict::incomplete) break;
+      if (what == answer_checker::verdict::incomplete)
+        break;
       record(c, answered++, what, input.substr(0, consumed), now);
       input.remove_prefix(consumed);
     }
@@ -166,9 +179,11 @@ void client::record(connection& c, size_t index, answer_checker::verdict v, std:
   bool bad = v == verdict::error || v == verdict::wrong_value;
   if (bad) {
     ++(v == verdict::error ? _result.errors : _result.wrong_values);
-    if (_result.first_error.empty()) _result.first_error = std::string(text.substr(0, std::min(text.find_first_of("\r\n"), size_t(200))));
+    if (_result.first_error.empty())
+      _result.first_error = std::string(text.substr(0, std::min(text.find_first_of("\r\n"), size_t(200))));
   }
-  if (now < _record_from) return;
+  if (now < _record_from)
+    return;
   _result.latency.record((now - c.since[index]).ns);
   ++(c.sent[index].is_get ? _result.gets : _result.sets);
   _result.hits += v == verdict::hit;

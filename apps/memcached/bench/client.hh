@@ -4,7 +4,8 @@
 // sending. Open loop: requests are due at a fixed rate whatever the server does; a latency runs from when a request was
 // due, so that a stall of the server counts for everything that waited behind it (no coordinated omission).
 //
-// Owns: connections. Context: shard-local (sharded<client>). Errors: a failed connection ends the run. Units: nanoseconds.
+// Owns: connections. Context: shard-local (sharded<client>). Errors: a failed connection ends the run. Units:
+// nanoseconds.
 #pragma once
 
 #include <memory>
@@ -21,12 +22,12 @@ namespace solaster::mcbench {
 
 struct bench_options {
   socket_address server;
-  unsigned connections = 50;   // all shards together
+  unsigned connections = 50;  // all shards together
   unsigned depth = 1;
-  double rate = 0;             // requests per second, all together; 0: closed loop
+  double rate = 0;  // requests per second, all together; 0: closed loop
   double seconds = 10;
   double warmup_seconds = 1;
-  uint64_t requests = 0;       // measured requests, all together; 0: by time
+  uint64_t requests = 0;  // measured requests, all together; 0: by time
   bool populate = true;
   workload_options work;
 };

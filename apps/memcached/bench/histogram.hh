@@ -1,4 +1,5 @@
-// A latency histogram: log-linear buckets, exact below 64 ns, then within 1/32 of the value, up to 2^40 ns (18 minutes).
+// A latency histogram: log-linear buckets, exact below 64 ns, then within 1/32 of the value, up to 2^40 ns (18
+// minutes).
 //
 // Recording is a few instructions and no allocation. Histograms of shards are added up. Units: nanoseconds.
 #pragma once
@@ -32,12 +33,14 @@ class histogram {
     uint64_t rank = std::max<uint64_t>(1, uint64_t(q * double(_count) + 0.5)), seen = 0;
     for (unsigned b = 0; b < _counts.size(); ++b) {
       seen += _counts[b];
-      if (seen >= rank && _count) return std::min(upper(b), _max);
+      if (seen >= rank && _count)
+        return std::min(upper(b), _max);
     }
     return 0;
   }
   histogram& operator+=(const histogram& o) noexcept {
-    for (unsigned b = 0; b < _counts.size(); ++b) _counts[b] += o._counts[b];
+    for (unsigned b = 0; b < _counts.size(); ++b)
+      _counts[b] += o._counts[b];
     _count += o._count;
     _sum += o._sum;
     _max = std::max(_max, o._max);
@@ -48,12 +51,14 @@ class histogram {
  private:
   // Values below 2^(sub_bits + 1) are their own bucket; above, the top sub_bits + 1 bits name it.
   static constexpr unsigned bucket(uint64_t v) noexcept {
-    if (v < (2u << sub_bits)) return unsigned(v);
+    if (v < (2u << sub_bits))
+      return unsigned(v);
     unsigned shift = unsigned(std::bit_width(v)) - (sub_bits + 1);
     return std::min<unsigned>((shift << sub_bits) + unsigned(v >> shift), (octaves << sub_bits) + (1u << sub_bits) - 1);
   }
   static constexpr uint64_t upper(unsigned b) noexcept {
-    if (b < (2u << sub_bits)) return b;
+    if (b < (2u << sub_bits))
+      return b;
     unsigned shift = (b >> sub_bits) - 1;
     return ((uint64_t(b) - (uint64_t(shift) << sub_bits) + 1) << shift) - 1;
   }

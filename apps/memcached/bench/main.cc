@@ -25,28 +25,29 @@ struct bad_option : std::runtime_error {
 };
 
 void declare_options(app_template& app) {
-  app.add_options()
-      ("server,s", bpo::value<std::string>()->default_value("127.0.0.1:11211"), "address and port of the server")
-      ("connections,c", bpo::value<unsigned>()->default_value(50), "connections, all shards together")
-      ("depth,d", bpo::value<unsigned>()->default_value(1), "requests sent at once on a connection")
-      ("get-ratio", bpo::value<double>()->default_value(0.9), "share of gets; the rest are sets")
-      ("keys,k", bpo::value<uint64_t>()->default_value(10'000), "number of keys")
-      ("value-size", bpo::value<std::string>()->default_value("64"), "bytes of a value, or MIN-MAX")
-      ("duration,t", bpo::value<double>()->default_value(10), "seconds to measure")
-      ("requests,n", bpo::value<uint64_t>()->default_value(0), "measure so many requests instead of a duration")
-      ("warmup", bpo::value<double>()->default_value(1), "seconds before measuring")
-      ("rate,r", bpo::value<double>()->default_value(0), "open loop: requests a second; 0 is a closed loop")
-      ("populate", bpo::value<bool>()->default_value(true), "store all keys first")
-      ("seed", bpo::value<uint64_t>()->default_value(1), "of the choice of keys")
-      ("json", bpo::value<std::string>()->default_value(""), "write the result to this file, - is standard output")
-      ("quiet,q", bpo::bool_switch(), "no progress, no report");
+  app.add_options()("server,s", bpo::value<std::string>()->default_value("127.0.0.1:11211"),
+                    "address and port of the server")("connections,c", bpo::value<unsigned>()->default_value(50),
+                                                      "connections, all shards together")(
+      "depth,d", bpo::value<unsigned>()->default_value(1), "requests sent at once on a connection")(
+      "get-ratio", bpo::value<double>()->default_value(0.9), "share of gets; the rest are sets")(
+      "keys,k", bpo::value<uint64_t>()->default_value(10'000), "number of keys")(
+      "value-size", bpo::value<std::string>()->default_value("64"), "bytes of a value, or MIN-MAX")(
+      "duration,t", bpo::value<double>()->default_value(10), "seconds to measure")(
+      "requests,n", bpo::value<uint64_t>()->default_value(0), "measure so many requests instead of a duration")(
+      "warmup", bpo::value<double>()->default_value(1), "seconds before measuring")(
+      "rate,r", bpo::value<double>()->default_value(0), "open loop: requests a second; 0 is a closed loop")(
+      "populate", bpo::value<bool>()->default_value(true), "store all keys first")(
+      "seed", bpo::value<uint64_t>()->default_value(1), "of the choice of keys")(
+      "json", bpo::value<std::string>()->default_value(""), "write the result to this file, - is standard output")(
+      "quiet,q", bpo::bool_switch(), "no progress, no report");
 }
 
 mcbench::bench_options read_options(app_template& app) {
   auto& c = app.configuration();
   mcbench::bench_options o;
   auto server = ipv4_addr::parse(c["server"].as<std::string>(), 11211);
-  if (!server) throw bad_option("--server: not ADDRESS[:PORT]: " + c["server"].as<std::string>());
+  if (!server)
+    throw bad_option("--server: not ADDRESS[:PORT]: " + c["server"].as<std::string>());
   o.server = *server;
   o.connections = c["connections"].as<unsigned>();
   o.depth = c["depth"].as<unsigned>();
@@ -61,16 +62,23 @@ mcbench::bench_options read_options(app_template& app) {
   auto size = c["value-size"].as<std::string>();
   int used = 0;
   int n = std::sscanf(size.c_str(), "%u%n-%u%n", &o.work.value_min, &used, &o.work.value_max, &used);
-  if (n == 1) o.work.value_max = o.work.value_min;
+  if (n == 1)
+    o.work.value_max = o.work.value_min;
   if (n < 1 || used != int(size.size()) || o.work.value_max < o.work.value_min || o.work.value_max > 1 << 20) {
     throw bad_option("--value-size: not SIZE or MIN-MAX up to 1048576: " + size);
   }
-  if (o.connections == 0 || o.connections > 60'000) throw bad_option("--connections: 1 to 60000");
-  if (o.depth == 0 || o.depth > 10'000) throw bad_option("--depth: 1 to 10000");
-  if (o.work.keys == 0) throw bad_option("--keys: at least 1");
-  if (!(o.work.get_share >= 0 && o.work.get_share <= 1)) throw bad_option("--get-ratio: 0 to 1");
-  if (!(o.seconds > 0 && o.seconds <= 1e6) || !(o.warmup_seconds >= 0 && o.warmup_seconds <= 1e6)) throw bad_option("--duration, --warmup: seconds");
-  if (!(o.rate >= 0 && o.rate <= 1e9)) throw bad_option("--rate: requests a second");
+  if (o.connections == 0 || o.connections > 60'000)
+    throw bad_option("--connections: 1 to 60000");
+  if (o.depth == 0 || o.depth > 10'000)
+    throw bad_option("--depth: 1 to 10000");
+  if (o.work.keys == 0)
+    throw bad_option("--keys: at least 1");
+  if (!(o.work.get_share >= 0 && o.work.get_share <= 1))
+    throw bad_option("--get-ratio: 0 to 1");
+  if (!(o.seconds > 0 && o.seconds <= 1e6) || !(o.warmup_seconds >= 0 && o.warmup_seconds <= 1e6))
+    throw bad_option("--duration, --warmup: seconds");
+  if (!(o.rate >= 0 && o.rate <= 1e9))
+    throw bad_option("--rate: requests a second");
   return o;
 }
 
@@ -88,7 +96,8 @@ cpu_seconds read_cpu() {
 class progress {
  public:
   progress(sharded<mcbench::client>& clients, bool quiet) : _clients(clients) {
-    if (quiet) return;
+    if (quiet)
+      return;
     _timer.set_callback([this] { spawn(_gate, [this] { return print(); }); });
     _timer.arm_periodic(std::chrono::seconds(1));
   }
@@ -105,7 +114,8 @@ class progress {
       now += co_await _clients.invoke_on(shard, [](mcbench::client& c) { return c.done(); });
     }
     ++_seconds;
-    if (now == 0) co_return;  // warming up
+    if (now == 0)
+      co_return;  // warming up
     fmt::print(stderr, "{:4} s  {:9} requests/s\n", _seconds, now < _before ? now : now - _before);
     _before = now;
   }
@@ -119,12 +129,16 @@ class progress {
 future<> measure(sharded<mcbench::client>& clients, const mcbench::bench_options& o, mcbench::bench_result& sum,
                  mcbench::run_figures& figures) {
   co_await clients.invoke_on_all([](mcbench::client& c) { return c.connect(); });
-  if (o.populate) co_await clients.invoke_on_all([](mcbench::client& c) { return c.populate(); });
+  if (o.populate)
+    co_await clients.invoke_on_all([](mcbench::client& c) { return c.populate(); });
   instant begin = steady_clock::now() + duration{int64_t(o.warmup_seconds * 1e9)};
   instant end = begin + duration{int64_t(o.seconds * 1e9)};
   cpu_seconds before{};
   timer<> at_begin([&] { before = read_cpu(); });
-  if (o.warmup_seconds > 0) at_begin.arm(begin); else before = read_cpu();
+  if (o.warmup_seconds > 0)
+    at_begin.arm(begin);
+  else
+    before = read_cpu();
   co_await clients.invoke_on_all([begin, end](mcbench::client& c) { return c.run(begin, end); });
   cpu_seconds after = read_cpu();
   instant last{};
@@ -132,12 +146,15 @@ future<> measure(sharded<mcbench::client>& clients, const mcbench::bench_options
     sum += co_await clients.invoke_on(shard, [](mcbench::client& c) { return c.result(); });
     last = std::max(last, co_await clients.invoke_on(shard, [](mcbench::client& c) { return c.last_answer(); }));
   }
-  figures = {.seconds = sum.requests() ? double((last - begin).ns) * 1e-9 : 0, .cpu_user = after.user - before.user,
+  figures = {.seconds = sum.requests() ? double((last - begin).ns) * 1e-9 : 0,
+             .cpu_user = after.user - before.user,
              .cpu_system = after.system - before.system};
 }
 
-int report(const mcbench::bench_options& o, const mcbench::bench_result& r, const mcbench::run_figures& f, const std::string& json, bool quiet) {
-  if (!quiet && json != "-") fmt::print("{}", mcbench::text_report(o, r, f));
+int report(const mcbench::bench_options& o, const mcbench::bench_result& r, const mcbench::run_figures& f,
+           const std::string& json, bool quiet) {
+  if (!quiet && json != "-")
+    fmt::print("{}", mcbench::text_report(o, r, f));
   if (!json.empty()) {
     FILE* file = json == "-" ? stdout : std::fopen(json.c_str(), "w");
     if (!file) {

@@ -8,8 +8,8 @@
 namespace solaster::mcbench {
 
 struct run_figures {
-  double seconds = 0;       // measured
-  double cpu_user = 0;      // seconds of this process in that time
+  double seconds = 0;   // measured
+  double cpu_user = 0;  // seconds of this process in that time
   double cpu_system = 0;
 };
 

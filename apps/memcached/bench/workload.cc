@@ -59,13 +59,17 @@ void workload::append_set(std::string& out, uint64_t key) const {
 answer_checker::progress answer_checker::check(workload::request r, std::string_view input) {
   constexpr std::string_view stored = "STORED\r\n", end = "END\r\n";
   size_t line_end = input.find('\n');
-  if (line_end == std::string_view::npos) return {verdict::incomplete, 0};
+  if (line_end == std::string_view::npos)
+    return {verdict::incomplete, 0};
   if (!r.is_get) {
-    if (input.starts_with(stored)) return {verdict::stored, stored.size()};
+    if (input.starts_with(stored))
+      return {verdict::stored, stored.size()};
     return {verdict::error, line_end + 1};
   }
-  if (input.starts_with(end)) return {verdict::miss, end.size()};
-  if (!input.starts_with("VALUE ")) return {verdict::error, line_end + 1};
+  if (input.starts_with(end))
+    return {verdict::miss, end.size()};
+  if (!input.starts_with("VALUE "))
+    return {verdict::error, line_end + 1};
   std::string_view value = _workload.value(r.key);
   _expected.assign("VALUE ");
   _workload.append_key(_expected, r.key);
@@ -75,11 +79,13 @@ answer_checker::progress answer_checker::check(workload::request r, std::string_
   _expected += "\r\n";
   size_t total = _expected.size() + value.size() + 2 + end.size();
   if (input.size() < total) {
-    if (!input.starts_with(_expected)) return {verdict::wrong_value, line_end + 1};
+    if (!input.starts_with(_expected))
+      return {verdict::wrong_value, line_end + 1};
     return {verdict::incomplete, 0};
   }
   bool right = input.starts_with(_expected) && input.substr(_expected.size(), value.size()) == value &&
-               input.substr(_expected.size() + value.size(), 2) == "\r\n" && input.substr(total - end.size(), end.size()) == end;
+               input.substr(_expected.size() + value.size(), 2) == "\r\n" &&
+               input.substr(total - end.size(), end.size()) == end;
   return {right ? verdict::hit : verdict::wrong_value, total};
 }
 

@@ -1,13 +1,12 @@
 // What mcbench asks for: keys, values that can be checked, and the exact bytes of requests and right answers.
 //
-// The value of key i is a window into one block of pseudo-random text; where it lies and how long it is follow from i, so
-// that every answer can be compared, whoever stored it. Units: bytes.
+// The value of key i is a window into one block of pseudo-random text; where it lies and how long it is follow from i,
+// so that every answer can be compared, whoever stored it. Units: bytes.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
-
 
 namespace solaster::mcbench {
 
@@ -30,7 +29,8 @@ class workload {
   template <class Random>
   request pick(Random& random) const noexcept {
     uint64_t r = random();
-    return {uint64_t((static_cast<unsigned __int128>(random()) * _options.keys) >> 64), double(r >> 11) * 0x1p-53 < _options.get_share};
+    return {uint64_t((static_cast<unsigned __int128>(random()) * _options.keys) >> 64),
+            double(r >> 11) * 0x1p-53 < _options.get_share};
   }
   std::string_view value(uint64_t key) const noexcept;
   void append_key(std::string& out, uint64_t key) const;

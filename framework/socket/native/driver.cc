@@ -20,401 +20,413 @@ logger native_log("native");
 constexpr uint64_t sent_abroad_mark = 1;
 
 net::stack_config make_stack_config(const shared_state& shared, unsigned shard, unsigned shards) {
-    net::stack_config c;
-    c.secret = shared.secret;
-    c.shard = shard;
-    c.shards = shards;
-    if (size_t total = solaster::memory::total_bytes()) {
-        // A quarter of the shard's memory at most waits in receive queues.
-        c.tcp.receive_memory_max = std::min<uint64_t>(c.tcp.receive_memory_max, total / 4);
-    }
-    return c;
+  net::stack_config c;
+  c.secret = shared.secret;
+  c.shard = shard;
+  c.shards = shards;
+  if (size_t total = solaster::memory::total_bytes()) {
+    // A quarter of the shard's memory at most waits in receive queues.
+    c.tcp.receive_memory_max = std::min<uint64_t>(c.tcp.receive_memory_max, total / 4);
+  }
+  return c;
 }
 
 net::interface_config make_interface_config(const net::device_info& info) {
-    return {.mac = info.mac, .mtu = info.mtu, .tx_checksum = info.tx_checksum, .rx_checksum = info.rx_checksum,
-            .tso4 = info.tso4, .gso_max = info.gso_max};
+  return {.mac = info.mac,
+          .mtu = info.mtu,
+          .tx_checksum = info.tx_checksum,
+          .rx_checksum = info.rx_checksum,
+          .tso4 = info.tso4,
+          .gso_max = info.gso_max};
 }
 
-} // namespace
+}  // namespace
 
 constinit thread_local driver* this_driver = nullptr;
 static constinit thread_local driver* this_addressee = nullptr;
 
 driver* driver::addressee() noexcept {
-    return this_addressee;
+  return this_addressee;
 }
 
-driver::driver(shared_state& shared) : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count) {
-    _slab = new net::packet_slab(_memory);
-    _foreign = std::make_unique<foreign_packets>(*_slab, _shards);
-    nic& device = *shared.device;
-    if (_shard < device.queue_pairs()) {
-        _queue = &device.open_queue(_shard, _memory, *_slab);
-    }
-    _owner = device.queue_owner(_shard);
-    _stack = net::stack::make(make_stack_config(shared, _shard, _shards), shared.steering, _memory, *_slab, now());
-    if (!_stack) {
-        throw std::runtime_error("no memory for the network stack");
-    }
-    _stack->set_interface(make_interface_config(device.info()));
-    this_driver = this_addressee = this;
+driver::driver(shared_state& shared)
+    : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count) {
+  _slab = new net::packet_slab(_memory);
+  _foreign = std::make_unique<foreign_packets>(*_slab, _shards);
+  nic& device = *shared.device;
+  if (_shard < device.queue_pairs()) {
+    _queue = &device.open_queue(_shard, _memory, *_slab);
+  }
+  _owner = device.queue_owner(_shard);
+  _stack = net::stack::make(make_stack_config(shared, _shard, _shards), shared.steering, _memory, *_slab, now());
+  if (!_stack) {
+    throw std::runtime_error("no memory for the network stack");
+  }
+  _stack->set_interface(make_interface_config(device.info()));
+  this_driver = this_addressee = this;
 }
 
 driver::~driver() {
-    stop();
-    _inbox = {};
-    _out = {};
-    end_stack();
-    this_addressee = nullptr;
-    if (_slab->live() == 0) {
-        _foreign.reset();
-        delete _slab;
-    } else {
-        (void)_foreign.release(); // somebody still holds a packet or a buffer of a visitor
-    }
+  stop();
+  _inbox = {};
+  _out = {};
+  end_stack();
+  this_addressee = nullptr;
+  if (_slab->live() == 0) {
+    _foreign.reset();
+    delete _slab;
+  } else {
+    (void)_foreign.release();  // somebody still holds a packet or a buffer of a visitor
+  }
 }
 
 void driver::start() {
-    _running = true;
-    engine().add_poller(*this);
-    _dirty = true;
+  _running = true;
+  engine().add_poller(*this);
+  _dirty = true;
 }
 
 void driver::stop() noexcept {
-    if (std::exchange(_running, false)) {
-        engine().remove_poller(*this);
-    }
+  if (std::exchange(_running, false)) {
+    engine().remove_poller(*this);
+  }
 }
 
 void driver::end_stack() noexcept {
-    this_driver = nullptr;
-    if (net::stack* s = std::exchange(_stack, nullptr)) {
-        net::stack::destroy(s);
-    }
+  this_driver = nullptr;
+  if (net::stack* s = std::exchange(_stack, nullptr)) {
+    net::stack::destroy(s);
+  }
 }
 
 void driver::close() noexcept {
-    if (_queue) {
-        _out = {};
-        _shared.device->device().close_queue(uint16_t(_shard));
-        _queue = nullptr;
-    }
-    end_stack();
+  if (_queue) {
+    _out = {};
+    _shared.device->device().close_queue(uint16_t(_shard));
+    _queue = nullptr;
+  }
+  end_stack();
 }
 
 // ------------------------------------------------------------------ the turn
 
 bool driver::poll() {
-    bool any = _dirty;
-    if (now() >= _deadline) [[unlikely]] {
-        _stack->expire(now());
-        any = true;
-    }
-    if (any) {
-        _dirty = false;
-        _stack->transmit(*this, now());
-    }
-    if (!_out.empty()) {
-        push_out();
-    }
-    if (_stalled && _out.size() < driver_limits::transmit_burst) [[unlikely]] {
-        _stalled = false;
-        _dirty = true;
-        any = true;
-    }
-    if (receive()) {
-        any = true;
-        _dirty = true; // what it answers goes out in the next turn, with what the sockets say to it
-    }
-    if (any) {
-        run_events();
-        _deadline = _stack->next_deadline();
-    }
-    if (_has_handover || _foreign->has_returns()) [[unlikely]] {
-        send_messages();
-        any = true;
-    }
-    return any;
+  bool any = _dirty;
+  if (now() >= _deadline) [[unlikely]] {
+    _stack->expire(now());
+    any = true;
+  }
+  if (any) {
+    _dirty = false;
+    _stack->transmit(*this, now());
+  }
+  if (!_out.empty()) {
+    push_out();
+  }
+  if (_stalled && _out.size() < driver_limits::transmit_burst) [[unlikely]] {
+    _stalled = false;
+    _dirty = true;
+    any = true;
+  }
+  if (receive()) {
+    any = true;
+    _dirty = true;  // what it answers goes out in the next turn, with what the sockets say to it
+  }
+  if (any) {
+    run_events();
+    _deadline = _stack->next_deadline();
+  }
+  if (_has_handover || _foreign->has_returns()) [[unlikely]] {
+    send_messages();
+    any = true;
+  }
+  return any;
 }
 
 bool driver::receive() noexcept {
-    net::packet_list got;
-    if (_queue) {
-        if (_queue->receive(got, driver_limits::receive_burst) > 0) {
-            _queue->refill();
-            if (_shards > 1) {
-                steer(got);
-            }
-        }
-        _queue->reap();
-        _queue->kick();
+  net::packet_list got;
+  if (_queue) {
+    if (_queue->receive(got, driver_limits::receive_burst) > 0) {
+      _queue->refill();
+      if (_shards > 1) {
+        steer(got);
+      }
     }
-    got.append(std::move(_inbox));
-    if (got.empty()) {
-        return false;
-    }
-    _stack->receive(std::move(got), now());
-    return true;
+    _queue->reap();
+    _queue->kick();
+  }
+  got.append(std::move(_inbox));
+  if (got.empty()) {
+    return false;
+  }
+  _stack->receive(std::move(got), now());
+  return true;
 }
 
 void driver::run_events() noexcept {
-    while (auto e = _stack->next_event()) {
-        dispatch(*e);
-    }
+  while (auto e = _stack->next_event()) {
+    dispatch(*e);
+  }
 }
 
 void driver::dispatch(const net::event& e) noexcept {
-    switch (e.kind) {
+  switch (e.kind) {
     case net::event_kind::connection:
     case net::event_kind::listener:
     case net::event_kind::udp:
-        if (e.cookie) {
-            static_cast<event_target*>(e.cookie)->on_event(e.bits);
-        }
-        return;
+      if (e.cookie) {
+        static_cast<event_target*>(e.cookie)->on_event(e.bits);
+      }
+      return;
     case net::event_kind::address_configured:
-        if (_on_address) {
-            _on_address({.address = e.address, .prefix_length = e.prefix_length, .gateway = e.gateway});
-        }
-        return;
+      if (_on_address) {
+        _on_address({.address = e.address, .prefix_length = e.prefix_length, .gateway = e.gateway});
+      }
+      return;
     case net::event_kind::address_lost:
-        native_log.warn("the DHCP lease ran out and was not renewed");
-        return;
+      native_log.warn("the DHCP lease ran out and was not renewed");
+      return;
     case net::event_kind::neighbour_learned:
-        broadcast_neighbour(e);
-        return;
-    }
+      broadcast_neighbour(e);
+      return;
+  }
 }
 
 void driver::broadcast_neighbour(const net::event& e) noexcept {
-    for (unsigned s = 0; s < _shards; ++s) {
-        if (s != _shard) {
-            (void)smp::submit_to(s, [address = e.address, mac = e.mac, bits = e.bits] {
-                if (driver* d = local()) {
-                    d->_stack->learn_neighbour(address, mac, d->now(), bits);
-                    d->touch();
-                }
-            });
+  for (unsigned s = 0; s < _shards; ++s) {
+    if (s != _shard) {
+      (void)smp::submit_to(s, [address = e.address, mac = e.mac, bits = e.bits] {
+        if (driver* d = local()) {
+          d->_stack->learn_neighbour(address, mac, d->now(), bits);
+          d->touch();
         }
+      });
     }
+  }
 }
 
 // ------------------------------------------------------------------ out
 
 bool driver::ready() noexcept {
-    if (_out.size() >= driver_limits::transmit_burst) {
-        push_out();
-    }
-    _stalled = _out.size() >= driver_limits::transmit_burst;
-    return !_stalled;
+  if (_out.size() >= driver_limits::transmit_burst) {
+    push_out();
+  }
+  _stalled = _out.size() >= driver_limits::transmit_burst;
+  return !_stalled;
 }
 
 void driver::put(net::packet_ptr p) noexcept {
-    _out.push_back(std::move(p));
+  _out.push_back(std::move(p));
 }
 
 void driver::push_out() noexcept {
-    if (_queue) {
-        _queue->transmit(_out);
-        return; // the turn's kick comes after the receive
+  if (_queue) {
+    _queue->transmit(_out);
+    return;  // the turn's kick comes after the receive
+  }
+  size_t n = std::min(_out.size(), driver_limits::abroad_max - std::min(_abroad, driver_limits::abroad_max));
+  if (n == 0) {
+    return;
+  }
+  std::vector<net::packet*> packets;
+  try {
+    packets.reserve(n);
+  } catch (...) {
+    return;  // another time
+  }
+  for (size_t i = 0; i < n; ++i) {
+    net::packet* p = _out.pop_front().release();
+    p->cookie = sent_abroad_mark;
+    packets.push_back(p);
+  }
+  _abroad += n;
+  _stats.sent_abroad += n;
+  (void)smp::submit_to(_owner, [from = _shard, packets = std::move(packets)] {
+    if (driver* d = addressee()) {
+      d->send_for(from, packets);
     }
-    size_t n = std::min(_out.size(), driver_limits::abroad_max - std::min(_abroad, driver_limits::abroad_max));
-    if (n == 0) {
-        return;
-    }
-    std::vector<net::packet*> packets;
-    try {
-        packets.reserve(n);
-    } catch (...) {
-        return; // another time
-    }
-    for (size_t i = 0; i < n; ++i) {
-        net::packet* p = _out.pop_front().release();
-        p->cookie = sent_abroad_mark;
-        packets.push_back(p);
-    }
-    _abroad += n;
-    _stats.sent_abroad += n;
-    (void)smp::submit_to(_owner, [from = _shard, packets = std::move(packets)] {
-        if (driver* d = addressee()) {
-            d->send_for(from, packets);
-        }
-    });
+  });
 }
 
 void driver::send_for(unsigned from, const std::vector<net::packet*>& packets) noexcept {
-    for (net::packet* theirs : packets) {
-        if (net::packet_ptr p = _foreign->adopt(theirs, from)) {
-            _out.push_back(std::move(p));
-        }
+  for (net::packet* theirs : packets) {
+    if (net::packet_ptr p = _foreign->adopt(theirs, from)) {
+      _out.push_back(std::move(p));
     }
-    touch();
+  }
+  touch();
 }
 
 // ------------------------------------------------------------------ between shards
 
 unsigned driver::shard_of(const net::packet& p) const noexcept {
-    net::classification c = _shared.steering.classify(p);
-    if (_pinned.empty() || c.kind != net::classification::kind::flow) [[likely]] {
-        return c.shard;
-    }
-    // classify() found whole headers: the ports follow the IP header.
-    const std::byte* frame = p.front().data();
-    if (p.front().size() < 14 + 20) {
-        return c.shard;
-    }
-    const std::byte* ip = frame + 14;
-    size_t header = (size_t(ip[0]) & 15) * 4;
-    if (p.front().size() < 14 + header + 4) {
-        return c.shard;
-    }
-    auto protocol = uint8_t(ip[9]);
-    auto port = uint16_t(unsigned(ip[header + 2]) << 8 | unsigned(ip[header + 3]));
-    for (const pinned_port& pin : _pinned) {
-        if (pin.protocol == protocol && pin.port == port && pin.shards && !(pin.shards >> c.shard & 1)) {
-            return unsigned(std::countr_zero(pin.shards));
-        }
-    }
+  net::classification c = _shared.steering.classify(p);
+  if (_pinned.empty() || c.kind != net::classification::kind::flow) [[likely]] {
     return c.shard;
+  }
+  // classify() found whole headers: the ports follow the IP header.
+  const std::byte* frame = p.front().data();
+  if (p.front().size() < 14 + 20) {
+    return c.shard;
+  }
+  const std::byte* ip = frame + 14;
+  size_t header = (size_t(ip[0]) & 15) * 4;
+  if (p.front().size() < 14 + header + 4) {
+    return c.shard;
+  }
+  auto protocol = uint8_t(ip[9]);
+  auto port = uint16_t(unsigned(ip[header + 2]) << 8 | unsigned(ip[header + 3]));
+  for (const pinned_port& pin : _pinned) {
+    if (pin.protocol == protocol && pin.port == port && pin.shards && !(pin.shards >> c.shard & 1)) {
+      return unsigned(std::countr_zero(pin.shards));
+    }
+  }
+  return c.shard;
 }
 
-// Keeps ours, puts the others' aside. A packet crosses while nobody else refers to its buffers: it comes straight from the ring.
+// Keeps ours, puts the others' aside. A packet crosses while nobody else refers to its buffers: it comes straight from
+// the ring.
 void driver::steer(net::packet_list& got) noexcept {
-    net::packet_list ours;
-    while (net::packet_ptr p = got.pop_front()) {
-        unsigned to = shard_of(*p);
-        if (to == _shard) {
-            ours.push_back(std::move(p));
-            continue;
-        }
-        if (_handed_over >= driver_limits::handed_over_max) {
-            ++_stats.dropped; // that shard does not keep up: its peers will slow down
-            continue;
-        }
-        try {
-            p->cookie = 0;
-            _handover[to].push_back(p.get());
-            p.release();
-            _has_handover = true;
-            ++_handed_over;
-            ++_stats.handed_over;
-        } catch (...) { // dropped
-        }
+  net::packet_list ours;
+  while (net::packet_ptr p = got.pop_front()) {
+    unsigned to = shard_of(*p);
+    if (to == _shard) {
+      ours.push_back(std::move(p));
+      continue;
     }
-    got = std::move(ours);
+    if (_handed_over >= driver_limits::handed_over_max) {
+      ++_stats.dropped;  // that shard does not keep up: its peers will slow down
+      continue;
+    }
+    try {
+      p->cookie = 0;
+      _handover[to].push_back(p.get());
+      p.release();
+      _has_handover = true;
+      ++_handed_over;
+      ++_stats.handed_over;
+    } catch (...) {  // dropped
+    }
+  }
+  got = std::move(ours);
 }
 
 // Calls send(shard, function to run there) for each message that is due.
 template <typename Send>
 void driver::each_message(Send send) noexcept {
-    for (unsigned s = 0; s < _shards; ++s) {
-        if (!_handover[s].empty()) {
-            send(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
-                if (driver* d = addressee()) {
-                    d->take_in(from, packets);
-                }
-            });
+  for (unsigned s = 0; s < _shards; ++s) {
+    if (!_handover[s].empty()) {
+      send(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
+        if (driver* d = addressee()) {
+          d->take_in(from, packets);
         }
-        if (auto packets = _foreign->take_returns(s); !packets.empty()) {
-            send(s, [packets = std::move(packets)] {
-                if (driver* d = addressee()) {
-                    d->come_home(packets);
-                }
-            });
-        }
+      });
     }
-    _has_handover = false;
+    if (auto packets = _foreign->take_returns(s); !packets.empty()) {
+      send(s, [packets = std::move(packets)] {
+        if (driver* d = addressee()) {
+          d->come_home(packets);
+        }
+      });
+    }
+  }
+  _has_handover = false;
 }
 
 void driver::send_messages() noexcept {
-    each_message([](unsigned shard, auto f) { (void)smp::submit_to(shard, std::move(f)); });
+  each_message([](unsigned shard, auto f) { (void)smp::submit_to(shard, std::move(f)); });
 }
 
 future<> driver::send_visitors_home() {
-    _inbox = {};
-    _out = {};
-    std::vector<future<>> under_way;
-    each_message([&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_to(shard, std::move(f))); });
-    for (auto& f : under_way) {
-        co_await std::move(f);
-    }
+  _inbox = {};
+  _out = {};
+  std::vector<future<>> under_way;
+  each_message([&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_to(shard, std::move(f))); });
+  for (auto& f : under_way) {
+    co_await std::move(f);
+  }
 }
 
 void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept {
-    for (net::packet* theirs : packets) {
-        bool crowded = _foreign->visiting() >= driver_limits::visiting_max;
-        if (crowded) {
-            _stats.copied_bytes += theirs->size();
-        }
-        if (net::packet_ptr p = crowded ? _foreign->copy(theirs, from, _memory) : _foreign->adopt(theirs, from)) {
-            ++_stats.taken_in;
-            _inbox.push_back(std::move(p));
-        }
+  for (net::packet* theirs : packets) {
+    bool crowded = _foreign->visiting() >= driver_limits::visiting_max;
+    if (crowded) {
+      _stats.copied_bytes += theirs->size();
     }
+    if (net::packet_ptr p = crowded ? _foreign->copy(theirs, from, _memory) : _foreign->adopt(theirs, from)) {
+      ++_stats.taken_in;
+      _inbox.push_back(std::move(p));
+    }
+  }
 }
 
 void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
-    for (net::packet* p : packets) {
-        if (p->cookie == sent_abroad_mark) {
-            --_abroad;
-        } else {
-            --_handed_over;
-        }
-        net::packet_ptr(p).reset();
+  for (net::packet* p : packets) {
+    if (p->cookie == sent_abroad_mark) {
+      --_abroad;
+    } else {
+      --_handed_over;
     }
-    touch(); // there may be room to send again
+    net::packet_ptr(p).reset();
+  }
+  touch();  // there may be room to send again
 }
 
 void driver::pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on) {
-    auto bit = uint64_t(1) << shard;
-    for (pinned_port& pin : _pinned) {
-        if (pin.protocol == protocol && pin.port == port) {
-            pin.shards = on ? pin.shards | bit : pin.shards & ~bit;
-            return;
-        }
+  auto bit = uint64_t(1) << shard;
+  for (pinned_port& pin : _pinned) {
+    if (pin.protocol == protocol && pin.port == port) {
+      pin.shards = on ? pin.shards | bit : pin.shards & ~bit;
+      return;
     }
-    if (on) {
-        _pinned.push_back({protocol, port, bit});
-    }
+  }
+  if (on) {
+    _pinned.push_back({protocol, port, bit});
+  }
 }
 
 // ------------------------------------------------------------------ sleep
 
 bool driver::try_enter_interrupt_mode() {
-    if (_dirty || !_inbox.empty() || _foreign->has_returns()) {
-        return false;
-    }
-    if (_queue && !_queue->arm()) {
-        _queue->disarm();
-        return false;
-    }
-    _armed = true;
-    ++_stats.interrupts_armed;
-    return true;
+  if (_dirty || !_inbox.empty() || _foreign->has_returns()) {
+    return false;
+  }
+  if (_queue && !_queue->arm()) {
+    _queue->disarm();
+    return false;
+  }
+  _armed = true;
+  ++_stats.interrupts_armed;
+  return true;
 }
 
 void driver::exit_interrupt_mode() {
-    if (std::exchange(_armed, false) && _queue) {
-        _queue->disarm();
-    }
+  if (std::exchange(_armed, false) && _queue) {
+    _queue->disarm();
+  }
 }
 
 void driver::log_stats() const {
-    const net::stack_stats& s = _stack->stats();
-    if (_queue) {
-        const net::queue_stats& q = _queue->stats();
-        native_log.info("queue {}: received {} packets ({} bytes, {} dropped), sent {} packets ({} bytes), {} kicks, {} bytes copied, {} device errors",
-                        _shard, q.rx_packets, q.rx_bytes, q.rx_dropped, q.tx_packets, q.tx_bytes, q.kicks, q.copied_bytes, q.device_errors);
+  const net::stack_stats& s = _stack->stats();
+  if (_queue) {
+    const net::queue_stats& q = _queue->stats();
+    native_log.info(
+        "queue {}: received {} packets ({} bytes, {} dropped), sent {} packets ({} bytes), {} kicks, {} bytes copied, "
+        "{} device errors",
+        _shard, q.rx_packets, q.rx_bytes, q.rx_dropped, q.tx_packets, q.tx_bytes, q.kicks, q.copied_bytes,
+        q.device_errors);
+  }
+  native_log.info(
+      "stack {}: received {}, sent {}, {} retransmitted, accepted {}, opened {}; handed over {}, {} dropped on the "
+      "way, taken in {}, sent abroad {}; slept {} times; {} bytes copied",
+      _shard, s.received, s.sent, s.tcp_retransmits, s.tcp_connections_accepted, s.tcp_connections_opened,
+      _stats.handed_over, _stats.dropped, _stats.taken_in, _stats.sent_abroad, _stats.interrupts_armed,
+      _stats.copied_bytes + s.copied_bytes);
+  for (size_t i = 0; i < s.drops.size(); ++i) {
+    if (s.drops[i]) {
+      native_log.info("stack {}: dropped {}: {}", _shard, name_of(net::drop_reason(i)), s.drops[i]);
     }
-    native_log.info("stack {}: received {}, sent {}, {} retransmitted, accepted {}, opened {}; handed over {}, {} dropped on the way, taken in {}, sent abroad {}; slept {} times; {} bytes copied",
-                    _shard, s.received, s.sent, s.tcp_retransmits, s.tcp_connections_accepted, s.tcp_connections_opened,
-                    _stats.handed_over, _stats.dropped, _stats.taken_in, _stats.sent_abroad, _stats.interrupts_armed, _stats.copied_bytes + s.copied_bytes);
-    for (size_t i = 0; i < s.drops.size(); ++i) {
-        if (s.drops[i]) {
-            native_log.info("stack {}: dropped {}: {}", _shard, name_of(net::drop_reason(i)), s.drops[i]);
-        }
-    }
+  }
 }
 
-} // namespace solaster::native
+}  // namespace solaster::native

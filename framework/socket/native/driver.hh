@@ -1,11 +1,12 @@
-// What drives one shard's net::stack: feeds it packets and time, sends what it wants sent, hands its events to the sockets.
+// What drives one shard's net::stack: feeds it packets and time, sends what it wants sent, hands its events to the
+// sockets.
 //
-// A turn: what the sockets asked for since the last turn goes out; what the queue (or another shard) brought goes in; events
-// wake the sockets' futures, whose tasks run before the next turn. So an acknowledgement rides on the answer, and a burst is
-// answered with one kick.
+// A turn: what the sockets asked for since the last turn goes out; what the queue (or another shard) brought goes in;
+// events wake the sockets' futures, whose tasks run before the next turn. So an acknowledgement rides on the answer,
+// and a burst is answered with one kick.
 //
-// With several shards the packets of a flow go to the shard that its hash names; see foreign.hh for how they travel. A shard
-// without a queue sends through the queue of another.
+// With several shards the packets of a flow go to the shard that its hash names; see foreign.hh for how they travel. A
+// shard without a queue sends through the queue of another.
 //
 // Owns: the stack, the slab, packets on their way. Context: shard-local. Limits: driver_limits.
 #pragma once
@@ -25,137 +26,138 @@
 namespace solaster::native {
 
 struct driver_limits {
-    static constexpr size_t receive_burst = 64;     // packets taken from the queue in a turn
-    static constexpr size_t transmit_burst = 64;    // packets of the stack that wait for the queue
-    static constexpr size_t abroad_max = 256;       // packets of ours at the owner of a queue
-    static constexpr size_t handed_over_max = 2048; // packets on their way to other shards and not home again; more are dropped
-    static constexpr size_t visiting_max = 512;     // beyond, a packet that comes is copied and sent home
+  static constexpr size_t receive_burst = 64;   // packets taken from the queue in a turn
+  static constexpr size_t transmit_burst = 64;  // packets of the stack that wait for the queue
+  static constexpr size_t abroad_max = 256;     // packets of ours at the owner of a queue
+  static constexpr size_t handed_over_max =
+      2048;  // packets on their way to other shards and not home again; more are dropped
+  static constexpr size_t visiting_max = 512;  // beyond, a packet that comes is copied and sent home
 };
 
 // A socket as the stack's events know it: their cookie.
 class event_target {
-public:
-    virtual void on_event(uint32_t bits) noexcept = 0;
-    // What the stack is given: the driver casts it back to this type, whatever else the socket derives from.
-    void* cookie() noexcept { return this; }
+ public:
+  virtual void on_event(uint32_t bits) noexcept = 0;
+  // What the stack is given: the driver casts it back to this type, whatever else the socket derives from.
+  void* cookie() noexcept { return this; }
 
-protected:
-    ~event_target() = default;
+ protected:
+  ~event_target() = default;
 };
 
 // What the shards share. Made by shard 0, read-only once the stacks run.
 struct shared_state {
-    std::unique_ptr<nic> device;
-    net::steering steering;
-    std::array<uint8_t, 32> secret{};
-    bool device_steers = false;
-    std::optional<net::address_config> address;
+  std::unique_ptr<nic> device;
+  net::steering steering;
+  std::array<uint8_t, 32> secret{};
+  bool device_steers = false;
+  std::optional<net::address_config> address;
 };
 
 // A port whose packets do not go by their flow, because only some shards have a socket for it.
 struct pinned_port {
-    uint8_t protocol = 0;
-    uint16_t port = 0;
-    uint64_t shards = 0;  // a bit each
+  uint8_t protocol = 0;
+  uint16_t port = 0;
+  uint64_t shards = 0;  // a bit each
 };
 
 struct driver_stats {
-    uint64_t handed_over = 0;      // packets that belonged to another shard
-    uint64_t dropped = 0;          // because too many were on their way to other shards
-    uint64_t taken_in = 0;         // packets that other shards brought
-    uint64_t sent_abroad = 0;      // packets sent through another shard's queue
-    uint64_t interrupts_armed = 0; // times that the shard slept
-    uint64_t copied_bytes = 0;     // of payload, by the sockets
+  uint64_t handed_over = 0;       // packets that belonged to another shard
+  uint64_t dropped = 0;           // because too many were on their way to other shards
+  uint64_t taken_in = 0;          // packets that other shards brought
+  uint64_t sent_abroad = 0;       // packets sent through another shard's queue
+  uint64_t interrupts_armed = 0;  // times that the shard slept
+  uint64_t copied_bytes = 0;      // of payload, by the sockets
 };
 
 class driver;
 [[gnu::tls_model("local-exec")]] extern constinit thread_local driver* this_driver;
 
 class driver final : public poller, private net::transmit_sink {
-public:
-    explicit driver(shared_state& shared);
-    driver(const driver&) = delete;
-    ~driver() override;
+ public:
+  explicit driver(shared_state& shared);
+  driver(const driver&) = delete;
+  ~driver() override;
 
-    // This shard's for its sockets, or null before it is made and when its stack is gone.
-    static driver* local() noexcept { return this_driver; }
-    // This shard's for messages from other shards: to the very end.
-    static driver* addressee() noexcept;
+  // This shard's for its sockets, or null before it is made and when its stack is gone.
+  static driver* local() noexcept { return this_driver; }
+  // This shard's for messages from other shards: to the very end.
+  static driver* addressee() noexcept;
 
-    net::stack& stack() noexcept { return *_stack; }
-    net::tcp::layer& tcp() noexcept { return _stack->tcp(); }
-    net::memory& memory() noexcept { return _memory; }
-    net::packet_slab& slab() noexcept { return *_slab; }
-    instant now() const noexcept { return {solaster::internal::hot.loop_now_ns}; }
-    // A command was given: the stack has something to say.
-    void touch() noexcept { _dirty = true; }
+  net::stack& stack() noexcept { return *_stack; }
+  net::tcp::layer& tcp() noexcept { return _stack->tcp(); }
+  net::memory& memory() noexcept { return _memory; }
+  net::packet_slab& slab() noexcept { return *_slab; }
+  instant now() const noexcept { return {solaster::internal::hot.loop_now_ns}; }
+  // A command was given: the stack has something to say.
+  void touch() noexcept { _dirty = true; }
 
-    void start();
-    // No more packets and events; the sockets' handles stay good.
-    void stop() noexcept;
-    // After stop() everywhere and the device's reset: gives the queue's buffers back and ends the stack with all its
-    // connections; then, twice on every shard, so that what was on its way comes home, too: lets go of packets that wait and
-    // sends visitors home.
-    void close() noexcept;
-    future<> send_visitors_home();
+  void start();
+  // No more packets and events; the sockets' handles stay good.
+  void stop() noexcept;
+  // After stop() everywhere and the device's reset: gives the queue's buffers back and ends the stack with all its
+  // connections; then, twice on every shard, so that what was on its way comes home, too: lets go of packets that wait
+  // and sends visitors home.
+  void close() noexcept;
+  future<> send_visitors_home();
 
-    void pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on);
-    // Shard 0: called when the address is there.
-    void on_address(noncopyable_function<void(const net::address_config&)> f) { _on_address = std::move(f); }
+  void pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on);
+  // Shard 0: called when the address is there.
+  void on_address(noncopyable_function<void(const net::address_config&)> f) { _on_address = std::move(f); }
 
-    driver_stats& stats() noexcept { return _stats; }
-    const net::queue* queue() const noexcept { return _queue; }
-    void log_stats() const;
+  driver_stats& stats() noexcept { return _stats; }
+  const net::queue* queue() const noexcept { return _queue; }
+  void log_stats() const;
 
-    // poller
-    bool poll() override;
-    bool try_enter_interrupt_mode() override;
-    void exit_interrupt_mode() override;
-    instant next_deadline() override { return _deadline; }
+  // poller
+  bool poll() override;
+  bool try_enter_interrupt_mode() override;
+  void exit_interrupt_mode() override;
+  instant next_deadline() override { return _deadline; }
 
-    // Messages from other shards' drivers.
-    void take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept;
-    void send_for(unsigned from, const std::vector<net::packet*>& packets) noexcept;
-    void come_home(const std::vector<net::packet*>& packets) noexcept;
+  // Messages from other shards' drivers.
+  void take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept;
+  void send_for(unsigned from, const std::vector<net::packet*>& packets) noexcept;
+  void come_home(const std::vector<net::packet*>& packets) noexcept;
 
-private:
-    void end_stack() noexcept;
-    bool receive() noexcept;
-    void steer(net::packet_list& got) noexcept;
-    unsigned shard_of(const net::packet& p) const noexcept;
-    template <typename Send>
-    void each_message(Send send) noexcept;
-    void send_messages() noexcept;
-    void run_events() noexcept;
-    void dispatch(const net::event& e) noexcept;
-    void push_out() noexcept;
-    void broadcast_neighbour(const net::event& e) noexcept;
-    bool ready() noexcept override;
-    void put(net::packet_ptr p) noexcept override;
+ private:
+  void end_stack() noexcept;
+  bool receive() noexcept;
+  void steer(net::packet_list& got) noexcept;
+  unsigned shard_of(const net::packet& p) const noexcept;
+  template <typename Send>
+  void each_message(Send send) noexcept;
+  void send_messages() noexcept;
+  void run_events() noexcept;
+  void dispatch(const net::event& e) noexcept;
+  void push_out() noexcept;
+  void broadcast_neighbour(const net::event& e) noexcept;
+  bool ready() noexcept override;
+  void put(net::packet_ptr p) noexcept override;
 
-    shared_state& _shared;
-    unsigned _shard;
-    unsigned _shards;
-    shard_memory _memory;
-    net::packet_slab* _slab = nullptr;  // lost rather than freed when packets are still about at the end
-    net::stack* _stack = nullptr;
-    net::queue* _queue = nullptr;       // null: another shard's is used
-    unsigned _owner = 0;                // whose
-    bool _dirty = false;
-    bool _stalled = false;              // the stack was told that there is no room: it is asked again when there is
-    bool _running = false;
-    bool _armed = false;
-    instant _deadline = instant::never();
-    net::packet_list _inbox;            // brought by other shards
-    net::packet_list _out;              // of the stack, and of shards that send through our queue
-    std::unique_ptr<foreign_packets> _foreign;
-    size_t _abroad = 0;                 // packets of ours at _owner
-    size_t _handed_over = 0;            // received packets of ours at other shards
-    std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
-    bool _has_handover = false;
-    std::vector<pinned_port> _pinned;
-    noncopyable_function<void(const net::address_config&)> _on_address;
-    driver_stats _stats;
+  shared_state& _shared;
+  unsigned _shard;
+  unsigned _shards;
+  shard_memory _memory;
+  net::packet_slab* _slab = nullptr;  // lost rather than freed when packets are still about at the end
+  net::stack* _stack = nullptr;
+  net::queue* _queue = nullptr;  // null: another shard's is used
+  unsigned _owner = 0;           // whose
+  bool _dirty = false;
+  bool _stalled = false;  // the stack was told that there is no room: it is asked again when there is
+  bool _running = false;
+  bool _armed = false;
+  instant _deadline = instant::never();
+  net::packet_list _inbox;  // brought by other shards
+  net::packet_list _out;    // of the stack, and of shards that send through our queue
+  std::unique_ptr<foreign_packets> _foreign;
+  size_t _abroad = 0;                                // packets of ours at _owner
+  size_t _handed_over = 0;                           // received packets of ours at other shards
+  std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
+  bool _has_handover = false;
+  std::vector<pinned_port> _pinned;
+  noncopyable_function<void(const net::address_config&)> _on_address;
+  driver_stats _stats;
 };
 
-} // namespace solaster::native
+}  // namespace solaster::native

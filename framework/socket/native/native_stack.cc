@@ -11,10 +11,10 @@
 #include "framework/socket/native/wrap.hh"
 #include "framework/socket/stacks.hh"
 
-#include <bit>
 #include <fmt/core.h>
-#include <stdexcept>
 #include <sys/random.h>
+#include <bit>
+#include <stdexcept>
 
 namespace solaster {
 namespace {
@@ -28,177 +28,179 @@ logger native_log("native");
 std::shared_ptr<shared_state> shared;
 
 std::string show(net::ipv4_address a) {
-    return to_string(ipv4_addr(a.value, 0)).substr(0, to_string(ipv4_addr(a.value, 0)).find(':'));
+  return to_string(ipv4_addr(a.value, 0)).substr(0, to_string(ipv4_addr(a.value, 0)).find(':'));
 }
 
 net::ipv4_address parse_address(const char* option, const std::string& text) {
-    auto a = ipv4_addr::parse(text);
-    if (!a || a->port != 0) {
-        throw std::runtime_error(fmt::format("--{} {}: not an IPv4 address", option, text));
-    }
-    return {a->ip};
+  auto a = ipv4_addr::parse(text);
+  if (!a || a->port != 0) {
+    throw std::runtime_error(fmt::format("--{} {}: not an IPv4 address", option, text));
+  }
+  return {a->ip};
 }
 
 // What the options say; nullopt: DHCP.
 std::optional<net::address_config> read_address(const native_stack_options& o) {
-    if (o.host_ipv4_addr.empty()) {
-        if (o.dhcp == false) {
-            throw std::runtime_error("the native network stack needs an address: --host-ipv4-addr ADDR, or --dhcp 1");
-        }
-        return std::nullopt;
+  if (o.host_ipv4_addr.empty()) {
+    if (o.dhcp == false) {
+      throw std::runtime_error("the native network stack needs an address: --host-ipv4-addr ADDR, or --dhcp 1");
     }
-    if (o.dhcp == true) {
-        throw std::runtime_error("--dhcp 1 and --host-ipv4-addr exclude each other");
+    return std::nullopt;
+  }
+  if (o.dhcp == true) {
+    throw std::runtime_error("--dhcp 1 and --host-ipv4-addr exclude each other");
+  }
+  net::address_config c;
+  c.address = parse_address("host-ipv4-addr", o.host_ipv4_addr);
+  if (!o.netmask_ipv4_addr.empty()) {
+    uint32_t mask = parse_address("netmask-ipv4-addr", o.netmask_ipv4_addr).value;
+    if (std::countl_one(mask) + std::countr_zero(mask) < 32) {
+      throw std::runtime_error("--netmask-ipv4-addr " + o.netmask_ipv4_addr + ": not a netmask");
     }
-    net::address_config c;
-    c.address = parse_address("host-ipv4-addr", o.host_ipv4_addr);
-    if (!o.netmask_ipv4_addr.empty()) {
-        uint32_t mask = parse_address("netmask-ipv4-addr", o.netmask_ipv4_addr).value;
-        if (std::countl_one(mask) + std::countr_zero(mask) < 32) {
-            throw std::runtime_error("--netmask-ipv4-addr " + o.netmask_ipv4_addr + ": not a netmask");
-        }
-        c.prefix_length = uint8_t(std::countl_one(mask));
-    }
-    if (!o.gw_ipv4_addr.empty()) {
-        c.gateway = parse_address("gw-ipv4-addr", o.gw_ipv4_addr);
-    }
-    return c;
+    c.prefix_length = uint8_t(std::countl_one(mask));
+  }
+  if (!o.gw_ipv4_addr.empty()) {
+    c.gateway = parse_address("gw-ipv4-addr", o.gw_ipv4_addr);
+  }
+  return c;
 }
 
 std::shared_ptr<shared_state> make_shared_state(const engine_options& options) {
-    auto s = std::make_shared<shared_state>();
-    s->address = read_address(options.native);
-    static shard_memory memory; // the device's own; as long as the process
-    s->device = nic::open(options.native, options.smp, memory);
-    s->steering = net::steering::make(options.smp);
-    if (getrandom(s->secret.data(), s->secret.size(), 0) != ssize_t(s->secret.size())) {
-        throw std::runtime_error("no entropy for the network stack");
-    }
-    return s;
+  auto s = std::make_shared<shared_state>();
+  s->address = read_address(options.native);
+  static shard_memory memory;  // the device's own; as long as the process
+  s->device = nic::open(options.native, options.smp, memory);
+  s->steering = net::steering::make(options.smp);
+  if (getrandom(s->secret.data(), s->secret.size(), 0) != ssize_t(s->secret.size())) {
+    throw std::runtime_error("no entropy for the network stack");
+  }
+  return s;
 }
 
 class native_stack final : public network_stack {
-public:
-    explicit native_stack(const engine_options& options) {
-        if (this_shard_id() == 0) {
-            shared = make_shared_state(options);
-        }
-        _shared = shared;
-        _driver = std::make_unique<driver>(*_shared);
+ public:
+  explicit native_stack(const engine_options& options) {
+    if (this_shard_id() == 0) {
+      shared = make_shared_state(options);
     }
-    ~native_stack() override {
-        _driver.reset();
-        native::forget_kept_wrappers();
-        if (this_shard_id() == 0) {
-            shared.reset();
-        }
+    _shared = shared;
+    _driver = std::make_unique<driver>(*_shared);
+  }
+  ~native_stack() override {
+    _driver.reset();
+    native::forget_kept_wrappers();
+    if (this_shard_id() == 0) {
+      shared.reset();
     }
-    std::string_view name() const noexcept override { return "native"; }
+  }
+  std::string_view name() const noexcept override { return "native"; }
 
-    future<> initialize() override {
-        if (this_shard_id() == 0) {
-            start_device();
-            engine().at_exit([] { return stop_all(); });
-        }
-        _driver->start();
-        if (this_shard_id() == 0 && !_shared->address) {
-            co_await ask_for_address();
-        }
-        if (!_shared->address) {
-            co_return;
-        }
-        set_address(*_shared->address);
+  future<> initialize() override {
+    if (this_shard_id() == 0) {
+      start_device();
+      engine().at_exit([] { return stop_all(); });
     }
-    server_socket listen(socket_address addr, listen_options options) override {
-        check_running();
-        return server_socket(native::make_server_socket(native::to_endpoint(addr), options));
+    _driver->start();
+    if (this_shard_id() == 0 && !_shared->address) {
+      co_await ask_for_address();
     }
-    future<connected_socket> connect(socket_address remote, socket_address local) override {
-        if (!driver::local()) {
-            return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
-        }
-        return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote)).then([](std::shared_ptr<native::connection> c) {
-            return connected_socket(native::make_connected_socket(std::move(c)));
+    if (!_shared->address) {
+      co_return;
+    }
+    set_address(*_shared->address);
+  }
+  server_socket listen(socket_address addr, listen_options options) override {
+    check_running();
+    return server_socket(native::make_server_socket(native::to_endpoint(addr), options));
+  }
+  future<connected_socket> connect(socket_address remote, socket_address local) override {
+    if (!driver::local()) {
+      return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
+    }
+    return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote))
+        .then([](std::shared_ptr<native::connection> c) {
+          return connected_socket(native::make_connected_socket(std::move(c)));
         });
-    }
-    datagram_channel make_datagram_channel(socket_address local) override {
-        check_running();
-        return datagram_channel(native::make_channel(local));
-    }
-    socket_address host_address() const noexcept override {
-        auto a = driver::local() ? _driver->stack().address() : std::nullopt;
-        return a ? socket_address(a->address.value, 0) : socket_address();
-    }
+  }
+  datagram_channel make_datagram_channel(socket_address local) override {
+    check_running();
+    return datagram_channel(native::make_channel(local));
+  }
+  socket_address host_address() const noexcept override {
+    auto a = driver::local() ? _driver->stack().address() : std::nullopt;
+    return a ? socket_address(a->address.value, 0) : socket_address();
+  }
 
-private:
-    static void check_running() {
-        if (!driver::local()) { // the program is stopping
-            std::rethrow_exception(native::make_error(errc::netdown, "native network stack"));
+ private:
+  static void check_running() {
+    if (!driver::local()) {  // the program is stopping
+      std::rethrow_exception(native::make_error(errc::netdown, "native network stack"));
+    }
+  }
+  void start_device() {
+    nic& device = *_shared->device;
+    _shared->device_steers = device.start(_shared->steering.rss);
+    const auto& mac = device.info().mac.bytes;
+    native_log.info("{}, {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}, {} queue pair{}{}", device.name(), mac[0], mac[1],
+                    mac[2], mac[3], mac[4], mac[5], device.queue_pairs(), device.queue_pairs() == 1 ? "" : "s",
+                    _shared->device_steers ? ", steers by itself" : "");
+    if (!device.info().link_up) {
+      native_log.warn("{}: the link is down", device.name());
+    }
+  }
+  void set_address(const net::address_config& c) {
+    _driver->stack().set_address(c, engine().now());
+    _driver->touch();
+  }
+  future<> ask_for_address() {
+    _driver->on_address([this](const net::address_config& c) { got_address(c); });
+    _driver->stack().start_dhcp(engine().now());
+    _driver->touch();
+    timer<> patience([this] { native_log.warn("{}: no DHCP server has answered yet", _shared->device->name()); });
+    patience.arm(seconds(5));
+    co_await _have_address.emplace().get_future();
+  }
+  // The first time, and when a lease was renewed with other data.
+  void got_address(const net::address_config& c) {
+    bool changed = !_shared->address || _shared->address->address != c.address ||
+                   _shared->address->gateway != c.gateway || _shared->address->prefix_length != c.prefix_length;
+    if (changed) {
+      native_log.info("address {}/{}, gateway {} (DHCP)", show(c.address), c.prefix_length, show(c.gateway));
+    }
+    _shared->address = c;
+    if (_have_address) {
+      std::exchange(_have_address, std::nullopt)->set_value();
+    } else if (changed) {
+      (void)smp::invoke_on_others([c] {
+        if (driver* d = driver::local()) {
+          d->stack().set_address(c, d->now());
+          d->touch();
         }
+      });
     }
-    void start_device() {
-        nic& device = *_shared->device;
-        _shared->device_steers = device.start(_shared->steering.rss);
-        const auto& mac = device.info().mac.bytes;
-        native_log.info("{}, {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}, {} queue pair{}{}", device.name(), mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
-                        device.queue_pairs(), device.queue_pairs() == 1 ? "" : "s", _shared->device_steers ? ", steers by itself" : "");
-        if (!device.info().link_up) {
-            native_log.warn("{}: the link is down", device.name());
-        }
+  }
+  // In this order: nobody sends, the device is quiet, its buffers come back, each on its own shard.
+  static future<> stop_all() {
+    co_await smp::invoke_on_all([] {
+      driver::local()->stop();
+      driver::local()->log_stats();
+    });
+    shared->device->device().reset();
+    co_await smp::invoke_on_all([] { driver::addressee()->close(); });
+    for (int round = 0; round < 2; ++round) {
+      co_await smp::invoke_on_all([] { return driver::addressee()->send_visitors_home(); });
     }
-    void set_address(const net::address_config& c) {
-        _driver->stack().set_address(c, engine().now());
-        _driver->touch();
-    }
-    future<> ask_for_address() {
-        _driver->on_address([this](const net::address_config& c) { got_address(c); });
-        _driver->stack().start_dhcp(engine().now());
-        _driver->touch();
-        timer<> patience([this] { native_log.warn("{}: no DHCP server has answered yet", _shared->device->name()); });
-        patience.arm(seconds(5));
-        co_await _have_address.emplace().get_future();
-    }
-    // The first time, and when a lease was renewed with other data.
-    void got_address(const net::address_config& c) {
-        bool changed = !_shared->address || _shared->address->address != c.address || _shared->address->gateway != c.gateway ||
-                       _shared->address->prefix_length != c.prefix_length;
-        if (changed) {
-            native_log.info("address {}/{}, gateway {} (DHCP)", show(c.address), c.prefix_length, show(c.gateway));
-        }
-        _shared->address = c;
-        if (_have_address) {
-            std::exchange(_have_address, std::nullopt)->set_value();
-        } else if (changed) {
-            (void)smp::invoke_on_others([c] {
-                if (driver* d = driver::local()) {
-                    d->stack().set_address(c, d->now());
-                    d->touch();
-                }
-            });
-        }
-    }
-    // In this order: nobody sends, the device is quiet, its buffers come back, each on its own shard.
-    static future<> stop_all() {
-        co_await smp::invoke_on_all([] {
-            driver::local()->stop();
-            driver::local()->log_stats();
-        });
-        shared->device->device().reset();
-        co_await smp::invoke_on_all([] { driver::addressee()->close(); });
-        for (int round = 0; round < 2; ++round) {
-            co_await smp::invoke_on_all([] { return driver::addressee()->send_visitors_home(); });
-        }
-    }
+  }
 
-    std::shared_ptr<shared_state> _shared;
-    std::unique_ptr<driver> _driver;
-    std::optional<promise<>> _have_address;
+  std::shared_ptr<shared_state> _shared;
+  std::unique_ptr<driver> _driver;
+  std::optional<promise<>> _have_address;
 };
 
-} // namespace
+}  // namespace
 
 std::unique_ptr<network_stack> make_native_stack(const engine_options& options) {
-    return std::make_unique<native_stack>(options);
+  return std::make_unique<native_stack>(options);
 }
 
-} // namespace solaster
+}  // namespace solaster

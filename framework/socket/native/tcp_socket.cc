@@ -8,176 +8,177 @@ namespace solaster::native {
 namespace {
 
 class source final : public data_source_impl {
-public:
-    explicit source(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
-    future<temporary_buffer<char>> get() override { return _c->read(); }
+ public:
+  explicit source(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
+  future<temporary_buffer<char>> get() override { return _c->read(); }
 
-private:
-    std::shared_ptr<connection> _c;
+ private:
+  std::shared_ptr<connection> _c;
 };
 
 class sink final : public data_sink_impl {
-public:
-    explicit sink(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
-    future<> put(std::vector<temporary_buffer<char>> bufs) override { return _c->write(std::move(bufs)); }
-    future<> put(temporary_buffer<char> buf) override { return _c->write(std::move(buf)); }
-    future<> close() override {
-        _c->shutdown_output();
-        return make_ready_future<>();
-    }
+ public:
+  explicit sink(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
+  future<> put(std::vector<temporary_buffer<char>> bufs) override { return _c->write(std::move(bufs)); }
+  future<> put(temporary_buffer<char> buf) override { return _c->write(std::move(buf)); }
+  future<> close() override {
+    _c->shutdown_output();
+    return make_ready_future<>();
+  }
 
-private:
-    std::shared_ptr<connection> _c;
+ private:
+  std::shared_ptr<connection> _c;
 };
 
 class connected final : public connected_socket_impl {
-public:
-    explicit connected(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {
-        if (_c->usable()) {
-            _tuple = _c->tcp().tuple(_c->handle());
-        }
+ public:
+  explicit connected(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {
+    if (_c->usable()) {
+      _tuple = _c->tcp().tuple(_c->handle());
     }
-    data_source source() override { return data_source(std::make_unique<native::source>(_c)); }
-    data_sink sink() override { return data_sink(std::make_unique<native::sink>(_c)); }
-    void shutdown_input() override { _c->shutdown_input(); }
-    void shutdown_output() override { _c->shutdown_output(); }
-    void abort() noexcept override { _c->abort(); }
-    void set_nodelay(bool on) override {
-        _nodelay = on;
-        if (_c->usable()) {
-            _c->tcp().set_nodelay(_c->handle(), on);
-        }
+  }
+  data_source source() override { return data_source(std::make_unique<native::source>(_c)); }
+  data_sink sink() override { return data_sink(std::make_unique<native::sink>(_c)); }
+  void shutdown_input() override { _c->shutdown_input(); }
+  void shutdown_output() override { _c->shutdown_output(); }
+  void abort() noexcept override { _c->abort(); }
+  void set_nodelay(bool on) override {
+    _nodelay = on;
+    if (_c->usable()) {
+      _c->tcp().set_nodelay(_c->handle(), on);
     }
-    bool nodelay() const override { return _nodelay; }
-    void set_keepalive(bool on) override {
-        _keepalive = on;
-        apply_keepalive();
-    }
-    bool keepalive() const override { return _keepalive; }
-    void set_keepalive_parameters(const keepalive_params& p) override {
-        _params = p;
-        apply_keepalive();
-    }
-    keepalive_params keepalive_parameters() const override { return _params; }
-    socket_address local_address() const noexcept override { return to_socket_address(_tuple.local); }
-    socket_address remote_address() const noexcept override { return to_socket_address(_tuple.remote); }
+  }
+  bool nodelay() const override { return _nodelay; }
+  void set_keepalive(bool on) override {
+    _keepalive = on;
+    apply_keepalive();
+  }
+  bool keepalive() const override { return _keepalive; }
+  void set_keepalive_parameters(const keepalive_params& p) override {
+    _params = p;
+    apply_keepalive();
+  }
+  keepalive_params keepalive_parameters() const override { return _params; }
+  socket_address local_address() const noexcept override { return to_socket_address(_tuple.local); }
+  socket_address remote_address() const noexcept override { return to_socket_address(_tuple.remote); }
 
-private:
-    void apply_keepalive() {
-        if (_c->usable()) {
-            _c->tcp().set_keepalive(_c->handle(), _keepalive, seconds(_params.idle.count()), seconds(_params.interval.count()), _params.count);
-            driver::local()->touch();
-        }
+ private:
+  void apply_keepalive() {
+    if (_c->usable()) {
+      _c->tcp().set_keepalive(_c->handle(), _keepalive, seconds(_params.idle.count()),
+                              seconds(_params.interval.count()), _params.count);
+      driver::local()->touch();
     }
-    std::shared_ptr<connection> _c;
-    net::four_tuple _tuple;
-    bool _nodelay = false;
-    bool _keepalive = false;
-    keepalive_params _params;
+  }
+  std::shared_ptr<connection> _c;
+  net::four_tuple _tuple;
+  bool _nodelay = false;
+  bool _keepalive = false;
+  keepalive_params _params;
 };
 
 constexpr uint8_t protocol_tcp = 6;
 
 class server final : public server_socket_impl, public event_target {
-public:
-    server(net::endpoint local, const listen_options& options) : _nodelay(options.nodelay) {
-        driver& d = *driver::local();
-        auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), cookie(), d.now());
-        if (!l) {
-            throw std::system_error(int(l.error()), std::generic_category(), "listen");
-        }
-        _listener = *l;
-        if (options.lba == load_balancing::none && smp::count > 1) {
-            // All flows to this port come here. For good: connections outlive their listener.
-            pin_everywhere(d.tcp().local(_listener).port);
-        }
+ public:
+  server(net::endpoint local, const listen_options& options) : _nodelay(options.nodelay) {
+    driver& d = *driver::local();
+    auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), cookie(), d.now());
+    if (!l) {
+      throw std::system_error(int(l.error()), std::generic_category(), "listen");
     }
-    ~server() { close(); }
+    _listener = *l;
+    if (options.lba == load_balancing::none && smp::count > 1) {
+      // All flows to this port come here. For good: connections outlive their listener.
+      pin_everywhere(d.tcp().local(_listener).port);
+    }
+  }
+  ~server() { close(); }
 
-    future<accept_result> accept() override {
-        if (!_listener || !driver::local()) {
-            return make_exception_future<accept_result>(make_error(errc::connaborted, "accept"));
-        }
-        if (auto c = take()) {
-            return make_ready_future<accept_result>(wrap(std::move(c)));
-        }
-        return _accepting.emplace().get_future();
+  future<accept_result> accept() override {
+    if (!_listener || !driver::local()) {
+      return make_exception_future<accept_result>(make_error(errc::connaborted, "accept"));
     }
-    void abort_accept() override {
-        close();
-        if (_accepting) {
-            std::exchange(_accepting, std::nullopt)->set_exception(make_error(errc::connaborted, "accept"));
-        }
+    if (auto c = take()) {
+      return make_ready_future<accept_result>(wrap(std::move(c)));
     }
-    socket_address local_address() const override {
-        return _listener && driver::local() ? to_socket_address(driver::local()->tcp().local(_listener)) : socket_address();
+    return _accepting.emplace().get_future();
+  }
+  void abort_accept() override {
+    close();
+    if (_accepting) {
+      std::exchange(_accepting, std::nullopt)->set_exception(make_error(errc::connaborted, "accept"));
     }
-    void on_event(uint32_t) noexcept override {
-        if (!_accepting) {
-            return;
-        }
-        try {
-            if (auto c = take()) {
-                std::exchange(_accepting, std::nullopt)->set_value(wrap(std::move(c)));
-            }
-        } catch (...) {
-            std::exchange(_accepting, std::nullopt)->set_exception(std::current_exception());
-        }
+  }
+  socket_address local_address() const override {
+    return _listener && driver::local() ? to_socket_address(driver::local()->tcp().local(_listener)) : socket_address();
+  }
+  void on_event(uint32_t) noexcept override {
+    if (!_accepting) {
+      return;
     }
+    try {
+      if (auto c = take()) {
+        std::exchange(_accepting, std::nullopt)->set_value(wrap(std::move(c)));
+      }
+    } catch (...) {
+      std::exchange(_accepting, std::nullopt)->set_exception(std::current_exception());
+    }
+  }
 
-private:
-    std::shared_ptr<connection> take() {
-        auto c = _spare ? std::move(_spare) : std::make_shared<connection>();
-        auto handle = driver::local()->tcp().accept(_listener, c->cookie());
-        if (!handle) {
-            _spare = std::move(c);
-            return nullptr;
-        }
-        c->attach(*handle);
-        if (_nodelay) {
-            c->tcp().set_nodelay(*handle, true);
-        }
-        driver::local()->touch();
-        return c;
+ private:
+  std::shared_ptr<connection> take() {
+    auto c = _spare ? std::move(_spare) : std::make_shared<connection>();
+    auto handle = driver::local()->tcp().accept(_listener, c->cookie());
+    if (!handle) {
+      _spare = std::move(c);
+      return nullptr;
     }
-    static accept_result wrap(std::shared_ptr<connection> c) {
-        connected_socket s(make_connected_socket(std::move(c)));
-        auto remote = s.remote_address();
-        return {std::move(s), remote};
+    c->attach(*handle);
+    if (_nodelay) {
+      c->tcp().set_nodelay(*handle, true);
     }
-    void close() noexcept {
-        driver* d = driver::local();
-        if (d && _listener) {
-            d->tcp().release(_listener, d->now());
-            d->touch();
+    driver::local()->touch();
+    return c;
+  }
+  static accept_result wrap(std::shared_ptr<connection> c) {
+    connected_socket s(make_connected_socket(std::move(c)));
+    auto remote = s.remote_address();
+    return {std::move(s), remote};
+  }
+  void close() noexcept {
+    driver* d = driver::local();
+    if (d && _listener) {
+      d->tcp().release(_listener, d->now());
+      d->touch();
+    }
+    _listener = nullptr;
+  }
+  static void pin_everywhere(uint16_t port) {
+    unsigned here = this_shard_id();
+    for (unsigned s : smp::all_cpus()) {
+      (void)smp::submit_to(s, [port, here] {
+        if (driver* d = driver::local()) {
+          d->pin_port(protocol_tcp, port, here, true);
         }
-        _listener = nullptr;
+      });
     }
-    static void pin_everywhere(uint16_t port) {
-        unsigned here = this_shard_id();
-        for (unsigned s : smp::all_cpus()) {
-            (void)smp::submit_to(s, [port, here] {
-                if (driver* d = driver::local()) {
-                    d->pin_port(protocol_tcp, port, here, true);
-                }
-            });
-        }
-    }
+  }
 
-    net::tcp::listener* _listener = nullptr;
-    bool _nodelay;
-    std::shared_ptr<connection> _spare;
-    std::optional<promise<accept_result>> _accepting;
+  net::tcp::listener* _listener = nullptr;
+  bool _nodelay;
+  std::shared_ptr<connection> _spare;
+  std::optional<promise<accept_result>> _accepting;
 };
 
-} // namespace
+}  // namespace
 
 std::unique_ptr<connected_socket_impl> make_connected_socket(std::shared_ptr<connection> c) {
-    return std::make_unique<connected>(std::move(c));
+  return std::make_unique<connected>(std::move(c));
 }
 
 std::unique_ptr<server_socket_impl> make_server_socket(net::endpoint local, const listen_options& options) {
-    return std::make_unique<server>(local, options);
+  return std::make_unique<server>(local, options);
 }
 
-} // namespace solaster::native
+}  // namespace solaster::native

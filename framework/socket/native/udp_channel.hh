@@ -10,4 +10,4 @@ namespace solaster::native {
 // Throws std::system_error.
 std::unique_ptr<datagram_channel_impl> make_channel(socket_address local);
 
-} // namespace solaster::native
+}  // namespace solaster::native

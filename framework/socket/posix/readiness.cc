@@ -53,7 +53,7 @@ class readiness_connection final : public connection {
 
  private:
   ~readiness_connection() override { _fd.release(); }  // _poll closes it
-  void abandon() noexcept override { delete this; }  // what waits holds a share: nothing does
+  void abandon() noexcept override { delete this; }    // what waits holds a share: nothing does
   future<temporary_buffer<char>> get_slow();
   future<> send_rest(temporary_buffer<char> buf);
   future<> send_rest(std::vector<temporary_buffer<char>> bufs);

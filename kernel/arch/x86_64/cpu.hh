@@ -13,20 +13,33 @@ inline u64 save_flags_and_disable() {
   return flags;
 }
 inline void restore_flags(u64 flags) {
-  if (flags & (1u << 9)) asm volatile("sti" ::: "memory");
+  if (flags & (1u << 9))
+    asm volatile("sti" ::: "memory");
 }
-inline void disable_interrupts() { asm volatile("cli" ::: "memory"); }
-inline void enable_interrupts() { asm volatile("sti" ::: "memory"); }
+inline void disable_interrupts() {
+  asm volatile("cli" ::: "memory");
+}
+inline void enable_interrupts() {
+  asm volatile("sti" ::: "memory");
+}
 inline bool interrupts_enabled() {
   u64 flags;
   asm volatile("pushfq; popq %0" : "=r"(flags)::"memory");
   return flags & (1u << 9);
 }
-inline void cpu_relax() { asm volatile("pause"); }
+inline void cpu_relax() {
+  asm volatile("pause");
+}
 
-inline void out8(u16 port, u8 v) { asm volatile("outb %0, %1" ::"a"(v), "Nd"(port)); }
-inline void out16(u16 port, u16 v) { asm volatile("outw %0, %1" ::"a"(v), "Nd"(port)); }
-inline void out32(u16 port, u32 v) { asm volatile("outl %0, %1" ::"a"(v), "Nd"(port)); }
+inline void out8(u16 port, u8 v) {
+  asm volatile("outb %0, %1" ::"a"(v), "Nd"(port));
+}
+inline void out16(u16 port, u16 v) {
+  asm volatile("outw %0, %1" ::"a"(v), "Nd"(port));
+}
+inline void out32(u16 port, u32 v) {
+  asm volatile("outl %0, %1" ::"a"(v), "Nd"(port));
+}
 inline u8 in8(u16 port) {
   u8 v;
   asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
@@ -66,19 +79,23 @@ inline cpuid_result cpuid(u32 leaf, u32 sub = 0) {
   return r;
 }
 
-#define SOLASTER_CONTROL_REGISTER(n)                                                        \
-  inline u64 read_cr##n() {                                                                 \
-    u64 v;                                                                                  \
-    asm volatile("movq %%cr" #n ", %0" : "=r"(v)::"memory");                                \
-    return v;                                                                               \
-  }                                                                                         \
-  inline void write_cr##n(u64 v) { asm volatile("movq %0, %%cr" #n ::"r"(v) : "memory"); }
+#define SOLASTER_CONTROL_REGISTER(n)                         \
+  inline u64 read_cr##n() {                                  \
+    u64 v;                                                   \
+    asm volatile("movq %%cr" #n ", %0" : "=r"(v)::"memory"); \
+    return v;                                                \
+  }                                                          \
+  inline void write_cr##n(u64 v) {                           \
+    asm volatile("movq %0, %%cr" #n ::"r"(v) : "memory");    \
+  }
 SOLASTER_CONTROL_REGISTER(0)
 SOLASTER_CONTROL_REGISTER(2)
 SOLASTER_CONTROL_REGISTER(3)
 SOLASTER_CONTROL_REGISTER(4)
 #undef SOLASTER_CONTROL_REGISTER
 
-inline void invalidate_page(uptr address) { asm volatile("invlpg (%0)" ::"r"(address) : "memory"); }
+inline void invalidate_page(uptr address) {
+  asm volatile("invlpg (%0)" ::"r"(address) : "memory");
+}
 
 }  // namespace solaster::kernel

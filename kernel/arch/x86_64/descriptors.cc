@@ -57,9 +57,12 @@ alignas(16) gate idt[256];
 extern "C" char interrupt_stubs[];
 
 u8 ist_of(unsigned vector) {
-  if (vector == 2) return ist_nmi;
-  if (vector == 8) return ist_double_fault;
-  if (vector == 18) return ist_machine_check;
+  if (vector == 2)
+    return ist_nmi;
+  if (vector == 8)
+    return ist_double_fault;
+  if (vector == 18)
+    return ist_machine_check;
   return vector < 32 ? ist_exception : ist_interrupt;
 }
 
@@ -68,8 +71,13 @@ u8 ist_of(unsigned vector) {
 void interrupts_initialise_tables(bool with_stacks) {
   for (unsigned i = 0; i < 256; i++) {
     u64 target = reinterpret_cast<u64>(interrupt_stubs) + i * stub_size;
-    idt[i] = {static_cast<u16>(target), selector_code, with_stacks ? ist_of(i) : u8{ist_none}, interrupt_gate, static_cast<u16>(target >> 16),
-              static_cast<u32>(target >> 32), 0};
+    idt[i] = {static_cast<u16>(target),
+              selector_code,
+              with_stacks ? ist_of(i) : u8{ist_none},
+              interrupt_gate,
+              static_cast<u16>(target >> 16),
+              static_cast<u32>(target >> 32),
+              0};
   }
 }
 
@@ -97,7 +105,8 @@ void load_descriptors(unsigned cpu) {
   u64 base = reinterpret_cast<u64>(&d->tss);
   d->gdt[1] = 0x00af9b000000ffff;
   d->gdt[2] = 0x00cf93000000ffff;
-  d->gdt[3] = (sizeof(task_state_segment) - 1) | ((base & 0xffffff) << 16) | (0x89ull << 40) | ((base >> 24 & 0xff) << 56);
+  d->gdt[3] =
+      (sizeof(task_state_segment) - 1) | ((base & 0xffffff) << 16) | (0x89ull << 40) | ((base >> 24 & 0xff) << 56);
   d->gdt[4] = base >> 32;
   table_pointer p{sizeof d->gdt - 1, reinterpret_cast<u64>(d->gdt)};
   // SAFETY: the same flat segments as before, then the TSS. GS base is set again, for a load of GS clears it.
@@ -113,8 +122,7 @@ void load_descriptors(unsigned cpu) {
       "movl %%eax, %%es\n\t"
       "movl %%eax, %%ss\n\t"
       "movl $0x18, %%eax\n\t"
-      "ltr %%ax"
-      ::"m"(p)
+      "ltr %%ax" ::"m"(p)
       : "rax", "memory");
   write_msr(0xc0000101, gs_base);
   load_interrupt_table();

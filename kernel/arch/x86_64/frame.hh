@@ -1,9 +1,10 @@
 // The registers of an interrupted thread: one layout for system calls, interrupts and exceptions.
 //
 // A handler may change any field before it returns (signal delivery does). For a system call `vector` is
-// trap_vector_syscall, `error` holds the call's number (orig_rax), `rcx` and `r11` hold what `syscall` put there, and rip and
-// rflags the same values. The way out of a system call restores rip, rsp, rflags and the general registers except rcx and
-// r11, unless `full_return` asks for all of them by iretq (sigreturn, signal delivery, a changed frame of any kind).
+// trap_vector_syscall, `error` holds the call's number (orig_rax), `rcx` and `r11` hold what `syscall` put there, and
+// rip and rflags the same values. The way out of a system call restores rip, rsp, rflags and the general registers
+// except rcx and r11, unless `full_return` asks for all of them by iretq (sigreturn, signal delivery, a changed frame
+// of any kind).
 #pragma once
 
 #include "kernel/lib/types.hh"

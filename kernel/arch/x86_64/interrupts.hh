@@ -1,8 +1,8 @@
 // Vectors, the local APIC and the IOAPICs.
 //
 // Spec: Intel SDM vol. 3 chapters 6, 11; 82093AA (IOAPIC); ACPI 6.4, 5.2.12 (MADT).
-// Context: handlers run on the CPU's interrupt stack with interrupts off: they take spinlocks, never sleep, and touch no program
-// memory. Registration: thread or boot.
+// Context: handlers run on the CPU's interrupt stack with interrupts off: they take spinlocks, never sleep, and touch
+// no program memory. Registration: thread or boot.
 #pragma once
 
 #include "kernel/lib/errno.hh"
@@ -62,6 +62,6 @@ u32 local_apic_read_count();
 void io_apic_initialise();
 // The IDT: first without IST stacks (faults of early boot), then with them.
 void interrupts_initialise_tables(bool with_stacks);
-void load_interrupt_table();          // per CPU
+void load_interrupt_table();  // per CPU
 
 }  // namespace solaster::kernel

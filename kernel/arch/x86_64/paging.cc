@@ -10,15 +10,22 @@ namespace {
 constexpr u64 flush_pages_max = 32;  // beyond, a reload of CR3 is cheaper (invlpg 300 to 500 cycles, CR3 4,000)
 mm::phys_addr root_table = 0;
 
-u64* table_at(u64 entry) { return mm::phys_to_virt<u64>(entry & address_mask); }
-u64 index_of(u64 v, unsigned level) { return (v >> (12 + 9 * level)) & 511; }
+u64* table_at(u64 entry) {
+  return mm::phys_to_virt<u64>(entry & address_mask);
+}
+u64 index_of(u64 v, unsigned level) {
+  return (v >> (12 + 9 * level)) & 511;
+}
 
 // The table below entry `e`, made when missing.
 u64* descend(u64* e, bool create) {
-  if (*e & present) return *e & huge ? nullptr : table_at(*e);
-  if (!create) return nullptr;
+  if (*e & present)
+    return *e & huge ? nullptr : table_at(*e);
+  if (!create)
+    return nullptr;
   mm::phys_addr p = mm::allocate_zeroed_frame();
-  if (!p) return nullptr;
+  if (!p)
+    return nullptr;
   *e = p | present | writable;  // rights are the leaf's
   return mm::phys_to_virt<u64>(p);
 }
@@ -30,8 +37,12 @@ bool has_gigabyte_pages() {
 
 }  // namespace
 
-mm::phys_addr root() { return root_table; }
-void prepare_root(mm::phys_addr p) { root_table = p; }
+mm::phys_addr root() {
+  return root_table;
+}
+void prepare_root(mm::phys_addr p) {
+  root_table = p;
+}
 void set_root(mm::phys_addr p) {
   root_table = p;
   write_cr3(p);
@@ -41,16 +52,19 @@ u64* find_large_entry(u64 v, bool create) {
   u64* t = mm::phys_to_virt<u64>(root_table);
   for (unsigned level = 3; level > 1; level--) {
     t = descend(&t[index_of(v, level)], create);
-    if (!t) return nullptr;
+    if (!t)
+      return nullptr;
   }
   return &t[index_of(v, 1)];
 }
 
 u64* find_entry(u64 v, bool create, u64** large) {
   u64* e = find_large_entry(v, create);
-  if (!e) return nullptr;
+  if (!e)
+    return nullptr;
   if (*e & huge) {
-    if (large) *large = e;
+    if (large)
+      *large = e;
     return nullptr;
   }
   u64* t = descend(e, create);
@@ -64,17 +78,20 @@ bool map_range(u64 v, mm::phys_addr p, u64 length, u64 flags, bool may_be_large)
     const u64 left = end - v;
     if (may_be_large && left >= gigabyte && ((v | p) & (gigabyte - 1)) == 0 && has_gigabyte_pages()) {
       u64* t = descend(&mm::phys_to_virt<u64>(root_table)[index_of(v, 3)], true);
-      if (!t) return false;
+      if (!t)
+        return false;
       t[index_of(v, 2)] = p | flags | huge | present;
       v += gigabyte, p += gigabyte;
     } else if (may_be_large && left >= huge_page_size && ((v | p) & (huge_page_size - 1)) == 0) {
       u64* e = find_large_entry(v, true);
-      if (!e) return false;
+      if (!e)
+        return false;
       *e = p | flags | huge | present;
       v += huge_page_size, p += huge_page_size;
     } else {
       u64* e = find_entry(v, true);
-      if (!e) return false;
+      if (!e)
+        return false;
       *e = p | flags | present;
       v += page_size, p += page_size;
     }
@@ -82,14 +99,17 @@ bool map_range(u64 v, mm::phys_addr p, u64 length, u64 flags, bool may_be_large)
   return true;
 }
 
-void flush_local_all() { write_cr3(read_cr3()); }
+void flush_local_all() {
+  write_cr3(read_cr3());
+}
 
 void flush_local(u64 start, u64 end) {
   if ((end - start) / page_size > flush_pages_max) {
     flush_local_all();
     return;
   }
-  for (u64 v = start; v < end; v += page_size) invalidate_page(v);
+  for (u64 v = start; v < end; v += page_size)
+    invalidate_page(v);
 }
 
 }  // namespace solaster::kernel::paging

@@ -9,10 +9,10 @@
 
 namespace solaster::kernel::paging {
 
-inline constexpr u64 present = 1, writable = 2, user = 4, write_through = 8, cache_disable = 16, accessed = 32, dirty = 64,
-                     huge = 128, global = 256, no_execute = 1ull << 63;
-// Software bits. owned: the frame belongs to the page table's area and is freed with it. parked: not present, address kept
-// while other CPUs may still hold the translation (unmap's first pass).
+inline constexpr u64 present = 1, writable = 2, user = 4, write_through = 8, cache_disable = 16, accessed = 32,
+                     dirty = 64, huge = 128, global = 256, no_execute = 1ull << 63;
+// Software bits. owned: the frame belongs to the page table's area and is freed with it. parked: not present, address
+// kept while other CPUs may still hold the translation (unmap's first pass).
 inline constexpr u64 owned = 1u << 9, parked = 1u << 10;
 inline constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
 inline constexpr u64 table_size = 512;
@@ -21,8 +21,8 @@ mm::phys_addr root();
 void prepare_root(mm::phys_addr p);  // walks start there from now on
 void set_root(mm::phys_addr p);      // and the CPU's do, too
 
-// The entry of the 4 KiB page at `v`; null when a table is missing (or out of memory with `create`), or when a 2 MiB page is
-// there (then *large, if given, is its entry).
+// The entry of the 4 KiB page at `v`; null when a table is missing (or out of memory with `create`), or when a 2 MiB
+// page is there (then *large, if given, is its entry).
 u64* find_entry(u64 v, bool create, u64** large = nullptr);
 // The level-2 (2 MiB) entry.
 u64* find_large_entry(u64 v, bool create);

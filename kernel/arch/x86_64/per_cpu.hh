@@ -1,6 +1,5 @@
-// Per-CPU data, reached by GS, which belongs to the kernel: programs cannot change its base (arch_prctl refuses, FSGSBASE is
-// off).
-// Context: any with interrupts off, or for values where a migration in between does no harm.
+// Per-CPU data, reached by GS, which belongs to the kernel: programs cannot change its base (arch_prctl refuses,
+// FSGSBASE is off). Context: any with interrupts off, or for values where a migration in between does no harm.
 #pragma once
 
 #include <atomic>
@@ -39,33 +38,41 @@ struct alignas(64) per_cpu {
   u64 system_calls = 0;
 
   u32 apic_id = 0;
-  u32 locks_held = 0;             // spinlocks
-  u8 lock_ranks[16] = {};         // of the locks held, rising
+  u32 locks_held = 0;      // spinlocks
+  u8 lock_ranks[16] = {};  // of the locks held, rising
   stack_range interrupt_stack, exception_stack, nmi_stack, double_fault_stack, machine_check_stack;
   thread* idle = nullptr;
   thread* xstate_owner = nullptr;  // whose extended state the registers hold
   u64 fs_base = 0;                 // what the MSR holds
   cpu_statistics statistics;
-  std::atomic<u32> is_lazy{0};     // idle: TLB flushes may wait
-  std::atomic<u32> is_stale{0};    // a flush was left for when the CPU wakes
+  std::atomic<u32> is_lazy{0};         // idle: TLB flushes may wait
+  std::atomic<u32> is_stale{0};        // a flush was left for when the CPU wakes
   std::atomic<bool> is_idling{false};  // in the halt of the scheduler: a thread put on its queue needs an interrupt
   u64 idle_since_ns = 0;
-  u64 timer_armed_for = ~u64{0};   // when the local timer will interrupt
+  u64 timer_armed_for = ~u64{0};  // when the local timer will interrupt
   std::atomic<bool> is_online{false};
   bool in_interrupt = false;
 };
 
-#define SOLASTER_GS_READ(type, offset)                                       \
-  ({                                                                         \
-    type value_;                                                             \
-    asm volatile("mov %%gs:%c1, %0" : "=r"(value_) : "i"(offset));           \
-    value_;                                                                  \
+#define SOLASTER_GS_READ(type, offset)                             \
+  ({                                                               \
+    type value_;                                                   \
+    asm volatile("mov %%gs:%c1, %0" : "=r"(value_) : "i"(offset)); \
+    value_;                                                        \
   })
 
-inline per_cpu* this_cpu_data() { return SOLASTER_GS_READ(per_cpu*, 0); }
-inline u32 this_cpu_number() { return SOLASTER_GS_READ(u32, 28); }
-inline bool need_resched() { return SOLASTER_GS_READ(u32, 24) != 0; }
-inline void set_need_resched() { asm volatile("movl $1, %%gs:24" ::: "memory"); }
+inline per_cpu* this_cpu_data() {
+  return SOLASTER_GS_READ(per_cpu*, 0);
+}
+inline u32 this_cpu_number() {
+  return SOLASTER_GS_READ(u32, 28);
+}
+inline bool need_resched() {
+  return SOLASTER_GS_READ(u32, 24) != 0;
+}
+inline void set_need_resched() {
+  asm volatile("movl $1, %%gs:24" ::: "memory");
+}
 
 static_assert(offsetof(per_cpu, current) == 8 && offsetof(per_cpu, scratch) == 16 &&
               offsetof(per_cpu, need_resched) == 24 && offsetof(per_cpu, number) == 28 &&

@@ -39,16 +39,20 @@ struct {
   u64 start = 0, end = 0;
 } tlb_request;
 
-void send_startup(unsigned cpu) { local_apic_send_startup(acpi().apic_ids[cpu], trampoline_page >> 12); }
+void send_startup(unsigned cpu) {
+  local_apic_send_startup(acpi().apic_ids[cpu], trampoline_page >> 12);
+}
 
 void on_late(timer*) {
   bool all = true;
   for (unsigned i = 1; i < sched::cpu_count(); i++) {
-    if (cpu_data(i).is_online) continue;
+    if (cpu_data(i).is_online)
+      continue;
     all = false;
     send_startup(i);  // a CPU that is on its way ignores it
   }
-  if (all) return;
+  if (all)
+    return;
   if (++late_checks < sizeof late_check_ns / sizeof late_check_ns[0]) {
     sched::arm(late_timer, now_ns() + late_check_ns[late_checks]);
   } else {
@@ -58,7 +62,9 @@ void on_late(timer*) {
 
 }  // namespace
 
-per_cpu& cpu_data(unsigned cpu) { return *all_cpus[cpu]; }
+per_cpu& cpu_data(unsigned cpu) {
+  return *all_cpus[cpu];
+}
 const cpu_statistics& statistics_of(unsigned cpu) {
   per_cpu& c = cpu_data(cpu);
   c.statistics.system_calls = c.system_calls;
@@ -74,12 +80,14 @@ void start_other_cpus() {
   const acpi_information& a = acpi();
   sched::set_cpu_count(a.cpu_count);
   boot_cpu_data.apic_id = a.apic_ids[0];
-  if (a.cpu_count == 1) return;
+  if (a.cpu_count == 1)
+    return;
   memcpy(mm::phys_to_virt(trampoline_page), trampoline_start, static_cast<usize>(trampoline_end - trampoline_start));
   secondary_root = paging::root();
   for (unsigned i = 1; i < a.cpu_count; i++) {
     auto* c = static_cast<per_cpu*>(kmalloc(sizeof(per_cpu) + alignof(per_cpu)));
-    if (!c) panic("out of memory for CPU {}", i);
+    if (!c)
+      panic("out of memory for CPU {}", i);
     c = new (reinterpret_cast<void*>(align_up(reinterpret_cast<u64>(c), alignof(per_cpu)))) per_cpu;
     c->self = c;
     c->number = i;
@@ -94,7 +102,8 @@ void start_other_cpus() {
 }
 
 void watch_other_cpus() {
-  if (sched::cpu_count() == 1) return;
+  if (sched::cpu_count() == 1)
+    return;
   late_timer.fire = on_late;
   sched::arm(late_timer, now_ns() + late_check_ns[0]);
 }
@@ -103,7 +112,8 @@ extern "C" [[noreturn]] void secondary_main(u64 stack_top) {
   const u32 apic_id = cpuid(1).ebx >> 24;
   unsigned number = 0;
   for (unsigned i = 1; i < acpi().cpu_count; i++) {
-    if ((acpi().apic_ids[i] & 0xff) == apic_id) number = i;
+    if ((acpi().apic_ids[i] & 0xff) == apic_id)
+      number = i;
   }
   per_cpu* c = all_cpus[number];
   write_msr(msr_gs_base, reinterpret_cast<u64>(c));
@@ -119,19 +129,23 @@ extern "C" [[noreturn]] void secondary_main(u64 stack_top) {
 
 void stop_other_cpus() {
   for (unsigned i = 0; i < sched::cpu_count(); i++) {
-    if (i != this_cpu_number() && cpu_data(i).is_online) local_apic_send_nmi(cpu_data(i).apic_id);
+    if (i != this_cpu_number() && cpu_data(i).is_online)
+      local_apic_send_nmi(cpu_data(i).apic_id);
   }
 }
 
-void send_reschedule(unsigned cpu) { local_apic_send_ipi(cpu_data(cpu).apic_id, vector_reschedule); }
+void send_reschedule(unsigned cpu) {
+  local_apic_send_ipi(cpu_data(cpu).apic_id, vector_reschedule);
+}
 
-// ---- TLB. A CPU that idles is marked lazy: it is told by is_stale alone. Initiator: is_stale = 1, then reads is_lazy; waking
-// CPU: is_lazy = 0, then takes is_stale. Both orders are sequentially consistent, so one of them sees the other.
+// ---- TLB. A CPU that idles is marked lazy: it is told by is_stale alone. Initiator: is_stale = 1, then reads is_lazy;
+// waking CPU: is_lazy = 0, then takes is_stale. Both orders are sequentially consistent, so one of them sees the other.
 
 void flush_tlb_everywhere(u64 start, u64 end) {
   paging::flush_local(start, end);
   this_cpu_data()->statistics.tlb_flushes++;
-  if (sched::online_count() == 1) return;
+  if (sched::online_count() == 1)
+    return;
   KCHECK(interrupts_enabled());
   tlb_request.start = start;
   tlb_request.end = end;
@@ -139,28 +153,34 @@ void flush_tlb_everywhere(u64 start, u64 end) {
   u64 asked = 0;
   for (unsigned i = 0; i < sched::cpu_count(); i++) {
     per_cpu& c = cpu_data(i);
-    if (i == me || !c.is_online.load(std::memory_order_acquire)) continue;
+    if (i == me || !c.is_online.load(std::memory_order_acquire))
+      continue;
     c.is_stale.store(1);
-    if (!c.is_lazy.load()) asked |= u64{1} << i;
+    if (!c.is_lazy.load())
+      asked |= u64{1} << i;
   }
   tlb_request.pending.store(asked);
   for (u64 left = asked; left; left &= left - 1) {
     local_apic_send_ipi(cpu_data(static_cast<unsigned>(__builtin_ctzll(left))).apic_id, vector_tlb);
   }
-  while (tlb_request.pending.load(std::memory_order_acquire)) cpu_relax();
+  while (tlb_request.pending.load(std::memory_order_acquire))
+    cpu_relax();
 }
 
 void answer_tlb_request() {
   per_cpu* c = this_cpu_data();
   const u64 bit = u64{1} << c->number;
-  if (!(tlb_request.pending.load(std::memory_order_acquire) & bit)) return;
+  if (!(tlb_request.pending.load(std::memory_order_acquire) & bit))
+    return;
   c->is_stale.store(0);
   paging::flush_local(tlb_request.start, tlb_request.end);
   c->statistics.tlb_flushes++;
   tlb_request.pending.fetch_and(~bit, std::memory_order_release);
 }
 
-void enter_lazy_tlb() { this_cpu_data()->is_lazy.store(1); }
+void enter_lazy_tlb() {
+  this_cpu_data()->is_lazy.store(1);
+}
 void leave_lazy_tlb() {
   per_cpu* c = this_cpu_data();
   c->is_lazy.store(0);

@@ -1,8 +1,7 @@
 // The other CPUs: starting them, interrupting them, flushing their TLBs.
 //
-// Spec: Intel SDM vol. 3, 9.4 (INIT, SIPI), 11.6 (IPIs). One SIPI is enough on every machine measured; a second follows if the
-// CPU has not come after 5 ms (sent by a timer, nobody waits).
-// Context: see each.
+// Spec: Intel SDM vol. 3, 9.4 (INIT, SIPI), 11.6 (IPIs). One SIPI is enough on every machine measured; a second follows
+// if the CPU has not come after 5 ms (sent by a timer, nobody waits). Context: see each.
 #pragma once
 
 #include "kernel/lib/types.hh"
@@ -22,8 +21,9 @@ void watch_other_cpus();
 void stop_other_cpus();
 void send_reschedule(unsigned cpu);
 
-// Makes every CPU forget translations of [start, end) of the program's half. Thread context with interrupts on, one caller at
-// a time (the address space's mutex): it waits for the answers with interrupts on, so two CPUs cannot wait for each other.
+// Makes every CPU forget translations of [start, end) of the program's half. Thread context with interrupts on, one
+// caller at a time (the address space's mutex): it waits for the answers with interrupts on, so two CPUs cannot wait
+// for each other.
 void flush_tlb_everywhere(u64 start, u64 end);
 // The idle loop brackets its sleep with these; a flush meanwhile costs no interrupt.
 void enter_lazy_tlb();

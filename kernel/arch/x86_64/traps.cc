@@ -1,6 +1,8 @@
-// Interrupts and exceptions after their stubs: which stack the frame lives on, who handles it, and what happens on the way back.
+// Interrupts and exceptions after their stubs: which stack the frame lives on, who handles it, and what happens on the
+// way back.
 //
-// "In the kernel" is thread::depth, never the privilege level (all is ring 0). A fault belongs to the program when the depth is 0.
+// "In the kernel" is thread::depth, never the privilege level (all is ring 0). A fault belongs to the program when the
+// depth is 0.
 
 #include "kernel/arch/x86_64/traps.hh"
 
@@ -29,11 +31,28 @@ constexpr u64 fault_write = 2, fault_fetch = 16;
 // What a fault's handling needs below the interrupted RSP at least.
 constexpr u64 stack_reserve = 3072;
 
-const char* const exception_names[32] = {
-    "divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode", "device not available",
-    "double fault", "coprocessor overrun", "invalid TSS", "segment not present", "stack fault", "general protection",
-    "page fault", "reserved", "x87 error", "alignment check", "machine check", "SIMD error", "virtualization",
-    "control protection"};
+const char* const exception_names[32] = {"divide error",
+                                         "debug",
+                                         "NMI",
+                                         "breakpoint",
+                                         "overflow",
+                                         "bound range",
+                                         "invalid opcode",
+                                         "device not available",
+                                         "double fault",
+                                         "coprocessor overrun",
+                                         "invalid TSS",
+                                         "segment not present",
+                                         "stack fault",
+                                         "general protection",
+                                         "page fault",
+                                         "reserved",
+                                         "x87 error",
+                                         "alignment check",
+                                         "machine check",
+                                         "SIMD error",
+                                         "virtualization",
+                                         "control protection"};
 
 struct handler_entry {
   interrupt_handler handler = nullptr;
@@ -49,7 +68,8 @@ extern "C" const extable_entry extable_start[], extable_end[];
 
 u64 find_fixup(u64 rip) {
   for (const extable_entry* e = extable_start; e != extable_end; e++) {
-    if (rip >= e->start && rip < e->end) return e->fixup;
+    if (rip >= e->start && rip < e->end)
+      return e->fixup;
   }
   return 0;
 }
@@ -75,8 +95,10 @@ const char* name_of(u64 vector) {
 }
 
 [[noreturn]] void kernel_fault(const trap_frame* frame, u64 address) {
-  if (frame->vector != vector_page_fault) panic_at(frame, "{} in the kernel (error {:x})", name_of(frame->vector), frame->error);
-  if (mm::is_stack_guard(address)) panic_at(frame, "kernel stack overflow at {:x}", address);
+  if (frame->vector != vector_page_fault)
+    panic_at(frame, "{} in the kernel (error {:x})", name_of(frame->vector), frame->error);
+  if (mm::is_stack_guard(address))
+    panic_at(frame, "kernel stack overflow at {:x}", address);
   panic_at(frame, "page fault in the kernel: {} address {:x} (error {:x})",
            frame->error & fault_fetch ? "executing" : (frame->error & fault_write ? "writing" : "reading"), address,
            frame->error);
@@ -94,7 +116,8 @@ bool serve_page_fault(trap_frame* frame, u64 address, bool from_program, task::f
       enable_interrupts();
       auto r = mm::serve_fault(address, frame->error & fault_write, frame->error & fault_fetch);
       disable_interrupts();
-      if (r == mm::fault_result::served) return true;
+      if (r == mm::fault_result::served)
+        return true;
       info.is_mapped = r != mm::fault_result::no_area;
       info.no_memory = r == mm::fault_result::no_memory;
     }
@@ -114,7 +137,8 @@ void return_work(trap_frame* frame) {
   thread* t = current();
   do {
     enable_interrupts();
-    if (need_resched()) sched::reschedule();
+    if (need_resched())
+      sched::reschedule();
     if (t->work_pending.load(std::memory_order_acquire)) {
       t->entry_frame = frame;
       task::on_return_to_program(frame);
@@ -148,13 +172,16 @@ trap_frame* irq_entry(trap_frame* frame) {
       break;
     default:
       c->statistics.interrupts++;
-      if (handlers[v].handler) handlers[v].handler(handlers[v].argument);
+      if (handlers[v].handler)
+        handlers[v].handler(handlers[v].argument);
       local_apic_eoi();
   }
   c->in_interrupt = false;
   thread* t = c->current;
-  if (t->depth.load(std::memory_order_relaxed) != 0) return nullptr;
-  if (!need_resched() && !t->work_pending.load(std::memory_order_relaxed)) return nullptr;
+  if (t->depth.load(std::memory_order_relaxed) != 0)
+    return nullptr;
+  if (!need_resched() && !t->work_pending.load(std::memory_order_relaxed))
+    return nullptr;
   // To the program, with work to do first: leave the interrupt stack.
   t->depth.store(1, std::memory_order_relaxed);
   return copy_frame(frame, t->kernel_stack_top);
@@ -171,12 +198,15 @@ trap_frame* exception_entry(trap_frame* frame) {
   per_cpu* c = this_cpu_data();
   thread* t = c->current;
   frame->full_return = address;  // the slot is free in an exception's frame
-  if (is_on_entry_stack(c, frame->rsp)) kernel_fault(frame, address);
+  if (is_on_entry_stack(c, frame->rsp))
+    kernel_fault(frame, address);
   // The kernel's own stack: reported from here, the frames on it are wanted in the backtrace.
-  if (!t || (frame->vector == vector_page_fault && t->depth.load(std::memory_order_relaxed) && mm::is_stack_guard(address))) {
+  if (!t ||
+      (frame->vector == vector_page_fault && t->depth.load(std::memory_order_relaxed) && mm::is_stack_guard(address))) {
     kernel_fault(frame, address);
   }
-  if (!is_on_kernel_stack(t, frame->rsp)) return copy_frame(frame, t->kernel_stack_top);
+  if (!is_on_kernel_stack(t, frame->rsp))
+    return copy_frame(frame, t->kernel_stack_top);
   if (frame->rsp - stack_reserve < t->kernel_stack_top - kernel_stack_size) {
     panic_at(frame, "kernel stack overflow ({})", name_of(frame->vector));
   }
@@ -196,7 +226,8 @@ void exception_body(trap_frame* frame) {
   if (frame->vector == vector_page_fault) {
     info.address = address;
     if (serve_page_fault(frame, address, from_program, info)) {
-      if (from_program) preempted(frame);
+      if (from_program)
+        preempted(frame);
       return;
     }
   }
@@ -210,7 +241,8 @@ void exception_body(trap_frame* frame) {
       return;
     }
     const bool by_program = t->task && !is_on_kernel_stack(t, frame->rsp) && !this_cpu_data()->locks_held;
-    if (!by_program) kernel_fault(frame, address);
+    if (!by_program)
+      kernel_fault(frame, address);
     // A direct call (it runs on the program's stack) was given a bad pointer: the program's fault.
   }
   enable_interrupts();
@@ -222,7 +254,8 @@ void exception_body(trap_frame* frame) {
 void fatal_exception(trap_frame* frame) {
   if (frame->vector == vector_nmi) {
     if (is_panicking()) {
-      for (;;) asm volatile("cli; hlt");
+      for (;;)
+        asm volatile("cli; hlt");
     }
     return;
   }

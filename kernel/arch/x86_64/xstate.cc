@@ -33,8 +33,12 @@ static_assert(sizeof(area_header) == legacy_size + header_size);
 
 }  // namespace
 
-usize xstate_size() { return size; }
-u64 xstate_mask() { return mask; }
+usize xstate_size() {
+  return size;
+}
+u64 xstate_mask() {
+  return mask;
+}
 
 void xstate_initialise_cpu() {
   cpuid_result features = cpuid(1);
@@ -49,7 +53,8 @@ void xstate_initialise_cpu() {
   cpuid_result leaf = cpuid(0xd, 0);
   u64 offered = leaf.eax | (static_cast<u64>(leaf.edx) << 32);
   mask = offered & wanted_components;
-  if ((mask & 0xe0) != 0xe0 || !(mask & 4)) mask &= 7;
+  if ((mask & 0xe0) != 0xe0 || !(mask & 4))
+    mask &= 7;
   asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)));
   size = cpuid(0xd, 0).ebx;
   has_xsaveopt = cpuid(0xd, 1).eax & 1;
@@ -61,7 +66,8 @@ void xstate_save(void* area) {
   if (has_xsave) {
     auto* h = static_cast<area_header*>(area);
     h->xcomp_bv = 0;
-    for (u64& r : h->reserved) r = 0;
+    for (u64& r : h->reserved)
+      r = 0;
     h->xstate_bv &= mask;
     asm volatile("xsave64 (%0)" ::"r"(area), "a"(lo), "d"(hi) : "memory");
   } else {
@@ -75,8 +81,10 @@ void xstate_load(void* area) {
   if (has_xsave) {
     h->xstate_bv &= mask;
     h->xcomp_bv = 0;
-    for (u64& r : h->reserved) r = 0;
-    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)) : "memory");
+    for (u64& r : h->reserved)
+      r = 0;
+    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
+                 : "memory");
   } else {
     asm volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
   }
@@ -96,8 +104,10 @@ void xstate_reset() {
   initial.fcw = 0x37f;
   initial.mxcsr = mxcsr_default;
   if (has_xsave) {
-    asm volatile("xrstor64 (%0)" ::"r"(&initial), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)) : "memory");
-    u32 mxcsr = mxcsr_default;  // XRSTOR with SSE in its initial state still loads MXCSR from the area; explicit all the same
+    asm volatile("xrstor64 (%0)" ::"r"(&initial), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
+                 : "memory");
+    u32 mxcsr =
+        mxcsr_default;  // XRSTOR with SSE in its initial state still loads MXCSR from the area; explicit all the same
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
   } else {
     asm volatile("fxrstor64 (%0)" ::"r"(&initial) : "memory");

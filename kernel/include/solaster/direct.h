@@ -48,16 +48,16 @@ enum solaster_nic_transport {
 
 /* Where the registers of a claimed NIC are. All pointers are mapped uncached and writable. */
 struct solaster_nic {
-  uint32_t transport;                /* enum solaster_nic_transport */
-  uint32_t vectors;                  /* interrupt vectors that can be bound: PCI: MSI-X table size, MMIO: 1 */
-  volatile void* common;             /* PCI: common configuration structure; MMIO: the register block */
-  volatile void* device_config;      /* device-specific configuration (virtio_net_config) */
+  uint32_t transport;           /* enum solaster_nic_transport */
+  uint32_t vectors;             /* interrupt vectors that can be bound: PCI: MSI-X table size, MMIO: 1 */
+  volatile void* common;        /* PCI: common configuration structure; MMIO: the register block */
+  volatile void* device_config; /* device-specific configuration (virtio_net_config) */
   uint64_t device_config_length;
-  volatile void* notify;             /* PCI: notification structure; MMIO: null (QueueNotify at common + 0x50) */
-  uint32_t notify_off_multiplier;    /* PCI only */
+  volatile void* notify;          /* PCI: notification structure; MMIO: null (QueueNotify at common + 0x50) */
+  uint32_t notify_off_multiplier; /* PCI only */
   uint32_t reserved0;
-  uint64_t notify_length;            /* PCI only */
-  volatile void* isr;                /* PCI only: ISR status byte; not needed with MSI-X */
+  uint64_t notify_length; /* PCI only */
+  volatile void* isr;     /* PCI only: ISR status byte; not needed with MSI-X */
 };
 
 /* Parameters of the monotonic clock. Reader: take `sequence` (acquire) until even, read, check it is unchanged.
@@ -73,7 +73,7 @@ struct solaster_clock {
 
 /* Counters since boot, of one CPU. */
 struct solaster_cpu_stats {
-  uint64_t interrupts;       /* device interrupts taken */
+  uint64_t interrupts; /* device interrupts taken */
   uint64_t timer_interrupts;
   uint64_t ipis;
   uint64_t context_switches;
@@ -84,7 +84,7 @@ struct solaster_cpu_stats {
 };
 
 /* Bits of signals_take(): bit (n - 1) is Linux signal n. */
-#define SOLASTER_SIGNAL_BIT(n) (1ull << ((n)-1))
+#define SOLASTER_SIGNAL_BIT(n) (1ull << ((n) - 1))
 
 /* What made wait() return. */
 #define SOLASTER_WAIT_WOKEN 1
@@ -109,9 +109,9 @@ struct solaster_direct {
    * that is the driver's first step. */
   int (*nic_count)(void);
   int (*nic_claim)(uint32_t index, struct solaster_nic* out);
-  /* From now on interrupt `vector` of the NIC does wake(shard). PCI: the MSI-X entry `vector` is programmed and unmasked;
-   * the driver writes the same number into queue_msix_vector. MMIO: vector 0 only; the kernel reads and acknowledges
-   * InterruptStatus before it wakes; may be called once per shard, then every bound shard is woken. */
+  /* From now on interrupt `vector` of the NIC does wake(shard). PCI: the MSI-X entry `vector` is programmed and
+   * unmasked; the driver writes the same number into queue_msix_vector. MMIO: vector 0 only; the kernel reads and
+   * acknowledges InterruptStatus before it wakes; may be called once per shard, then every bound shard is woken. */
   int (*nic_bind_vector)(uint32_t index, uint32_t vector, uint32_t shard);
   /* Resets the device, masks its vectors, gives it back. */
   int (*nic_release)(uint32_t index);

@@ -46,7 +46,8 @@ TEST(checker, accepts_the_right_answers_and_nothing_else) {
   workload w({.keys = 100, .value_min = 10, .value_max = 50});
   answer_checker c(w);
   using verdict = answer_checker::verdict;
-  std::string right = "VALUE key:7 0 " + std::to_string(w.value(7).size()) + "\r\n" + std::string(w.value(7)) + "\r\nEND\r\n";
+  std::string right =
+      "VALUE key:7 0 " + std::to_string(w.value(7).size()) + "\r\n" + std::string(w.value(7)) + "\r\nEND\r\n";
   for (size_t cut = 0; cut < right.size(); ++cut) {
     EXPECT_EQ(c.check({7, true}, right.substr(0, cut)).what, verdict::incomplete) << cut;
   }
@@ -64,7 +65,8 @@ TEST(checker, accepts_the_right_answers_and_nothing_else) {
 }
 
 TEST(workload, two_processes_agree_on_every_value) {
-  workload a({.keys = 1000, .value_min = 1, .value_max = 300, .seed = 1}), b({.keys = 5, .value_min = 1, .value_max = 300, .seed = 9});
+  workload a({.keys = 1000, .value_min = 1, .value_max = 300, .seed = 1}),
+      b({.keys = 5, .value_min = 1, .value_max = 300, .seed = 9});
   for (uint64_t key = 0; key < 1000; ++key) {
     EXPECT_EQ(a.value(key), b.value(key));
     EXPECT_GE(a.value(key).size(), 1u);

@@ -14,12 +14,15 @@ constexpr hash_seed seed{1, 2};
 
 store_outcome put(cache& c, const std::string& key, const std::string& value, uint32_t exptime = 0) {
   auto made = c.allocate(key, hash_key(key, seed), 0, exptime, value.size());
-  if (!std::holds_alternative<item*>(made)) return store_outcome::no_memory;
+  if (!std::holds_alternative<item*>(made))
+    return store_outcome::no_memory;
   item* i = std::get<item*>(made);
   std::copy(value.begin(), value.end(), i->value());
   return c.store(i, store_mode::set, 0);
 }
-item* look(cache& c, const std::string& key) { return c.get(key, hash_key(key, seed)); }
+item* look(cache& c, const std::string& key) {
+  return c.get(key, hash_key(key, seed));
+}
 
 TEST(cache, stays_within_its_budget_and_evicts_what_was_not_read) {
   cache c({.bytes_max = 1 << 20}, 1000);
@@ -40,7 +43,8 @@ TEST(cache, without_eviction_a_full_cache_refuses_and_takes_again_after_expiry) 
   cache c({.bytes_max = 1 << 16, .evict = false}, 1000);
   std::string value(1000, 'v');
   int stored = 0;
-  while (put(c, "k" + std::to_string(stored), value, 10) == store_outcome::stored) ++stored;
+  while (put(c, "k" + std::to_string(stored), value, 10) == store_outcome::stored)
+    ++stored;
   EXPECT_GT(stored, 20);
   EXPECT_EQ(c.stats().evictions, 0u);
   c.tick(1000 + 20);
@@ -49,8 +53,10 @@ TEST(cache, without_eviction_a_full_cache_refuses_and_takes_again_after_expiry) 
 
 TEST(cache, the_crawler_frees_expired_items_nobody_asks_for) {
   cache c({.bytes_max = 8 << 20}, 1000);
-  for (int i = 0; i < 10000; ++i) put(c, "k" + std::to_string(i), "v", 5);
-  for (int second = 0; second < 130; ++second) c.tick(1000 + second);
+  for (int i = 0; i < 10000; ++i)
+    put(c, "k" + std::to_string(i), "v", 5);
+  for (int second = 0; second < 130; ++second)
+    c.tick(1000 + second);
   EXPECT_EQ(c.item_count(), 0u);
   EXPECT_EQ(c.stats().crawler_reclaimed, 10000u);
   EXPECT_EQ(c.bytes_used(), 0u);
@@ -104,7 +110,8 @@ TEST(cache, agrees_with_a_map_over_random_operations) {
         item* found = look(c, key);
         auto expected = model.find(key);
         ASSERT_EQ(found != nullptr, expected != model.end());
-        if (found) ASSERT_EQ(found->value_view(), expected->second);
+        if (found)
+          ASSERT_EQ(found->value_view(), expected->second);
       }
     }
   }
@@ -116,9 +123,11 @@ TEST(key_bytes, comparing_and_looking_for_blanks_agree_with_the_library) {
   std::mt19937_64 random(1);
   for (int round = 0; round < 20'000; ++round) {
     std::string a(random() % 40, 'x');
-    for (char& c : a) c = char(0x1f + random() % 4);
+    for (char& c : a)
+      c = char(0x1f + random() % 4);
     std::string b = a;
-    if (!b.empty() && random() % 2) b[random() % b.size()] ^= char(1 + random() % 255);
+    if (!b.empty() && random() % 2)
+      b[random() % b.size()] ^= char(1 + random() % 255);
     EXPECT_EQ(same_bytes(a.data(), b.data(), a.size()), a == b);
     EXPECT_EQ(has_blank(a), a.find(' ') != a.npos);
   }
@@ -143,8 +152,10 @@ TEST(cache, hashes_spread_over_shards_and_buckets) {
     ++shards[shard_of_hash(h, 4)];
     ++buckets[h % 16];
   }
-  for (unsigned n : shards) EXPECT_NEAR(n, 4000, 400);
-  for (unsigned n : buckets) EXPECT_NEAR(n, 1000, 200);
+  for (unsigned n : shards)
+    EXPECT_NEAR(n, 4000, 400);
+  for (unsigned n : buckets)
+    EXPECT_NEAR(n, 1000, 200);
 }
 
 }  // namespace

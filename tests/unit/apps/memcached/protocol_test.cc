@@ -14,7 +14,7 @@ constexpr int64_t wall = 1'700'000'000;
 
 // One connection to one shard: what a server does with a session.
 class client {
-public:
+ public:
   explicit client(cache& c) : _cache(c), _session(c, _where), _out(&c) {}
 
   // Sends `bytes` in pieces of `piece` bytes; returns the answer. "<close>" where the connection ended.
@@ -24,25 +24,30 @@ public:
       size_t n = std::min(piece, bytes.size());
       _unread.append(bytes.substr(0, n));
       bytes.remove_prefix(n);
-      if (!drain(answer)) return answer + "<close>";
+      if (!drain(answer))
+        return answer + "<close>";
     }
     return answer;
   }
 
-private:
+ private:
   bool drain(std::string& answer) {
     for (;;) {
       auto [consumed, why] = _session.feed(_unread, _out);
       EXPECT_NE(why, session::verdict::batch) << "one shard needs no batch";
       collect(answer);
       _unread.erase(0, consumed);
-      if (why == session::verdict::close) return false;
+      if (why == session::verdict::close)
+        return false;
       if (why == session::verdict::admin) {
         auto& request = _session.admin();
-        if (request.what == admin_request::kind::flush_all) _cache.flush(request.exptime == 0 ? 0 : _cache.expiry_from_protocol(request.exptime));
-        if (!request.noreply) answer += request.what == admin_request::kind::stats ? "END\r\n" : "OK\r\n";
+        if (request.what == admin_request::kind::flush_all)
+          _cache.flush(request.exptime == 0 ? 0 : _cache.expiry_from_protocol(request.exptime));
+        if (!request.noreply)
+          answer += request.what == admin_request::kind::stats ? "END\r\n" : "OK\r\n";
       }
-      if (why == session::verdict::more) return true;
+      if (why == session::verdict::more)
+        return true;
     }
   }
   void collect(std::string& answer) {
@@ -150,7 +155,8 @@ TEST_F(protocol, flush_all_now_and_later) {
 TEST_F(protocol, noreply_says_nothing) {
   expect("set a 0 0 1 noreply\r\nx\r\nincr a 1 noreply\r\ndelete a noreply\r\nget a\r\n", "END\r\n");
   std::string many;
-  for (int i = 0; i < 5000; ++i) many += "set k" + std::to_string(i) + " 0 0 2 noreply\r\nzz\r\n";
+  for (int i = 0; i < 5000; ++i)
+    many += "set k" + std::to_string(i) + " 0 0 2 noreply\r\nzz\r\n";
   expect(many + "get k4999\r\n", "VALUE k4999 0 2\r\nzz\r\nEND\r\n");
 }
 
@@ -184,7 +190,8 @@ TEST_F(protocol, a_line_without_end_closes_unless_it_is_a_get) {
   EXPECT_EQ(peer.send(std::string(3000, 'x')), "<close>");
   client other(c);
   std::string keys = "get";
-  for (int i = 0; i < 1000; ++i) keys += " key" + std::to_string(i);
+  for (int i = 0; i < 1000; ++i)
+    keys += " key" + std::to_string(i);
   EXPECT_EQ(other.send(keys), "");
   EXPECT_EQ(other.send("\r\n"), "END\r\n");
 }
@@ -223,7 +230,8 @@ struct two_shards : testing::Test {
       for (bool whole = s.batch().empty(); !whole;) {
         ++rounds;
         for (unsigned shard = 0; shard < 2; ++shard) {
-          if (held[shard]) continue;
+          if (held[shard])
+            continue;
           held[shard].emplace();
           execute_round(caches[shard], shard, s.batch(), *held[shard], shard != 0);
           s.take_answer(shard, held[shard]->text());
@@ -231,7 +239,8 @@ struct two_shards : testing::Test {
         }
         whole = s.emit_answers(out);
         for (unsigned shard = 0; shard < 2; ++shard) {
-          if (!whole && !s.holds_answer(shard)) held[shard].reset();
+          if (!whole && !s.holds_answer(shard))
+            held[shard].reset();
         }
         answer += out.text();
         out.clear();
@@ -274,11 +283,13 @@ TEST_F(protocol, random_bytes_neither_crash_nor_leak) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
-  const char* words[] = {"get ", "set ", "a", " ", "0", "\r\n", "5", "cas ", "incr ", "noreply", "delete ", "gat ", "-1", "\n", "99999999999", "\x00\xff"};
+  const char* words[] = {"get ",  "set ",    "a",       " ",    "0",  "\r\n", "5",           "cas ",
+                         "incr ", "noreply", "delete ", "gat ", "-1", "\n",   "99999999999", "\x00\xff"};
   for (int round = 0; round < 2000; ++round) {
     client one(c);
     std::string bytes;
-    for (int i = 0; i < 60; ++i) bytes += words[random() % std::size(words)];
+    for (int i = 0; i < 60; ++i)
+      bytes += words[random() % std::size(words)];
     one.send(bytes, 1 + random() % 40);
   }
 }

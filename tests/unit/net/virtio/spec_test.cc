@@ -139,15 +139,15 @@ SAME(hash_type_tcpv4, VIRTIO_NET_RSS_HASH_TYPE_TCPv4);
 SAME(hash_type_udpv4, VIRTIO_NET_RSS_HASH_TYPE_UDPv4);
 
 TEST(virtio_spec, event_index_arithmetic_is_the_headers) {
-    for (uint32_t event = 0; event < 65536; event += 257) {
-        for (uint32_t before = 0; before < 65536; before += 509) {
-            for (uint32_t step : {0u, 1u, 2u, 255u, 32768u, 65535u}) {
-                auto after = uint16_t(before + step);
-                ASSERT_EQ(passes_event(uint16_t(event), after, uint16_t(before)),
-                          bool(vring_need_event(uint16_t(event), after, uint16_t(before))));
-            }
-        }
+  for (uint32_t event = 0; event < 65536; event += 257) {
+    for (uint32_t before = 0; before < 65536; before += 509) {
+      for (uint32_t step : {0u, 1u, 2u, 255u, 32768u, 65535u}) {
+        auto after = uint16_t(before + step);
+        ASSERT_EQ(passes_event(uint16_t(event), after, uint16_t(before)),
+                  bool(vring_need_event(uint16_t(event), after, uint16_t(before))));
+      }
     }
+  }
 }
 
 }  // namespace
