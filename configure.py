@@ -363,7 +363,9 @@ def main():
         again.append("--compiler=" + args.compiler)
     n.rule("configure", " ".join(again), "CONFIGURE", generator="1")
     tutorial = [p for p in ("docs/tutorial.md", "scripts/snippets.py") if (ROOT / p).exists()]
-    n.build("build.ninja", "configure", ["configure.py"], implicit=watched_folders() + tutorial)
+    folders = watched_folders()
+    n.build("build.ninja", "configure", ["configure.py"], implicit=folders + tutorial)
+    n.build(folders, "phony", [])  # a folder that went is a change of its parent, not an error
     for mode in modes:
         m = Mode(n, mode)
         for step in (m.add_net, m.add_kernel, m.add_framework, m.add_apps, m.add_demos, m.add_tests, m.add_phony):

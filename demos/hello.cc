@@ -2,9 +2,9 @@
 //
 //     build/release/demos/hello --smp 2
 //     scripts/run.py demos/hello
-#include "framework/core/app.hh"
-#include "framework/core/log.hh"
-#include "framework/core/smp.hh"
+#include "framework/app/app.hh"
+#include "framework/app/log.hh"
+#include "framework/reactor/smp.hh"
 
 using namespace solaster;
 

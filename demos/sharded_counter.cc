@@ -2,14 +2,14 @@
 //
 //     build/release/demos/sharded_counter --smp 2 --port 7778
 //     printf 'a b a\n' | nc localhost 7778        answers "a 1", "b 1", "a 2"
-#include "framework/core/app.hh"
-#include "framework/core/gate.hh"
-#include "framework/core/log.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/sharded.hh"
-#include "framework/core/sleep.hh"
-#include "framework/core/stop_signal.hh"
+#include "framework/app/app.hh"
+#include "framework/app/log.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sharded.hh"
+#include "framework/reactor/sleep.hh"
+#include "framework/reactor/stop_signal.hh"
 #include "framework/socket/api.hh"
+#include "framework/sync/gate.hh"
 
 #include <boost/program_options.hpp>
 #include <list>

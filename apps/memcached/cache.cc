@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <new>
 
-#include "framework/core/check.hh"
+#include "framework/base/check.hh"
 
 namespace solaster::memcached {
 

@@ -6,12 +6,12 @@
 
 #include "apps/memcached/options.hh"
 #include "apps/memcached/server.hh"
-#include "framework/core/app.hh"
-#include "framework/core/coroutine.hh"
-#include "framework/core/log.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/sharded.hh"
-#include "framework/core/stop_signal.hh"
+#include "framework/app/app.hh"
+#include "framework/app/log.hh"
+#include "framework/future/coroutine.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sharded.hh"
+#include "framework/reactor/stop_signal.hh"
 
 using namespace solaster;
 

@@ -3,7 +3,7 @@
 #include <boost/program_options.hpp>
 
 #include "apps/memcached/number.hh"
-#include "framework/core/app.hh"
+#include "framework/app/app.hh"
 #include "framework/socket/address.hh"
 
 namespace solaster::memcached {

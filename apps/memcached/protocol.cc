@@ -2,7 +2,7 @@
 
 #include <climits>
 
-#include "framework/core/check.hh"
+#include "framework/base/check.hh"
 
 namespace solaster::memcached {
 

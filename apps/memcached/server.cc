@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <ctime>
 
-#include "framework/core/coroutine.hh"
-#include "framework/core/log.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/sleep.hh"
-#include "framework/core/smp.hh"
+#include "framework/app/log.hh"
+#include "framework/future/coroutine.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sleep.hh"
+#include "framework/reactor/smp.hh"
 
 namespace solaster::memcached {
 

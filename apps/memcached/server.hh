@@ -14,11 +14,11 @@
 
 #include "apps/memcached/protocol.hh"
 #include "apps/memcached/stats.hh"
-#include "framework/core/gate.hh"
-#include "framework/core/memory.hh"
-#include "framework/core/sharded.hh"
-#include "framework/core/timer.hh"
+#include "framework/memory/memory.hh"
+#include "framework/reactor/sharded.hh"
+#include "framework/reactor/timer.hh"
 #include "framework/socket/api.hh"
+#include "framework/sync/gate.hh"
 
 namespace solaster::memcached {
 

@@ -1,9 +1,9 @@
 #include "framework/device/nic.hh"
 
-#include "framework/backend/direct.hh"
-#include "framework/core/options.hh"
+#include "framework/app/options.hh"
 #include "framework/device/tap.hh"
 #include "framework/device/virtio.hh"
+#include "framework/reactor/backend/direct.hh"
 
 #include <cstring>
 #include <stdexcept>

@@ -1,8 +1,8 @@
 #include "framework/device/shard_memory.hh"
 
-#include "framework/backend/direct.hh"
-#include "framework/core/memory.hh"
-#include "framework/core/shard.hh"
+#include "framework/memory/memory.hh"
+#include "framework/reactor/backend/direct.hh"
+#include "framework/reactor/shard.hh"
 
 #include <array>
 #include <cstdlib>

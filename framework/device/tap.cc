@@ -1,7 +1,7 @@
 #include "framework/device/tap.hh"
 
-#include "framework/backend/backend.hh"
-#include "framework/core/options.hh"
+#include "framework/app/options.hh"
+#include "framework/reactor/backend/backend.hh"
 #include "net/packet/heap_buffer.hh"
 #include "net/packet/pool.hh"
 #include "net/virtio/spec.hh"

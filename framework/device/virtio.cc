@@ -1,7 +1,7 @@
 #include "framework/device/virtio.hh"
 
-#include "framework/backend/direct.hh"
-#include "framework/core/options.hh"
+#include "framework/app/options.hh"
+#include "framework/reactor/backend/direct.hh"
 #include "net/virtio/net_device.hh"
 
 #include <algorithm>

@@ -17,8 +17,8 @@
 #include <memory>
 #include <string_view>
 
-#include "framework/core/future.hh"
-#include "framework/core/streams.hh"
+#include "framework/future/future.hh"
+#include "framework/io/streams.hh"
 #include "framework/socket/address.hh"
 
 namespace solaster {

@@ -1,6 +1,6 @@
 #include "framework/socket/stacks.hh"
 
-#include "framework/backend/direct.hh"
+#include "framework/reactor/backend/direct.hh"
 #include "framework/socket/api.hh"
 
 #include <stdexcept>

@@ -3,7 +3,7 @@
 // Errors: std::system_error or std::runtime_error whose text is the line that the user sees (no tap, no rights).
 #pragma once
 
-#include "framework/core/options.hh"
+#include "framework/app/options.hh"
 
 #include <memory>
 

@@ -1,7 +1,7 @@
 #include "framework/testing/reactor_test.hh"
 
-#include "framework/core/app.hh"
-#include "framework/core/log.hh"
+#include "framework/app/app.hh"
+#include "framework/app/log.hh"
 
 #include <algorithm>
 #include <cstdlib>

@@ -11,8 +11,8 @@
 // "--reactor-backend epoll". An exception out of the body fails the test.
 #pragma once
 
-#include "framework/core/function.hh"
-#include "framework/core/future.hh"
+#include "framework/base/function.hh"
+#include "framework/future/future.hh"
 
 #include <gtest/gtest.h>
 #include <stdexcept>

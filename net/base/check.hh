@@ -1,4 +1,4 @@
-// Invariants of our own code, always on. Never applied to bytes from the wire, a device or a program (STYLE err-wire).
+// Invariants of our own code, always on. Never applied to bytes from the wire, a device or a program.
 #pragma once
 
 // The host ends the program or panics the kernel.

@@ -1,4 +1,4 @@
-// A value or a Linux error number, for code without exceptions (STYLE err-net-kernel).
+// A value or a Linux error number, for code without exceptions.
 #pragma once
 
 #include <expected>

@@ -1,4 +1,4 @@
-// The device and queue interface (DESIGN 2.3): what every NIC, real or simulated, offers.
+// The device and queue interface: what every NIC, real or simulated, offers.
 //
 // A `device` has one owner (shard 0's host) and speaks of the whole NIC; a `queue` (one receive and one transmit ring)
 // belongs to one shard and is driven by bursts.

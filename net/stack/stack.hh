@@ -1,4 +1,4 @@
-// One shard's network stack: the only door to net/ (DESIGN 2.1).
+// One shard's network stack: the only door to net/.
 //
 // Sans-IO: the stack is fed packets and time and is asked for packets, events and the next deadline. It never calls
 // into its host but for memory and the transmit sink. The order of calls is part of the contract:

@@ -1,7 +1,7 @@
 // Which shard a received packet belongs to: the device's RSS in software.
 //
 // A flow's shard is the Toeplitz hash of its four-tuple through an indirection table, the same on every shard of a
-// machine and in the device (DESIGN 2.3). What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
+// machine and in the device. What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
 //
 // Spec: Virtio 1.2, 5.1.6.4.3; Microsoft, "RSS hashing functions". Context: any thread; read-only once made.
 // Cost: 12 table look-ups a hash where the device does not report it; nothing with one shard.

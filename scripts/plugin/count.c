@@ -2,12 +2,13 @@
 //
 //   -plugin libcount.so,shm=FILE[,profile=on]
 //
-// FILE is mapped shared, so that the figures can be read (and the difference of two readings taken) while the guest runs;
-// its layout is struct shared below, read by scripts/solaster/plugin.py. Debian's QEMU 7.2 supports plugins but ships no
-// qemu-plugin.h: the few functions needed are declared here, from the API's documentation (plugin API version 1).
+// FILE is mapped shared, so that the figures can be read (and the difference of two readings taken) while the guest
+// runs; its layout is struct shared below, read by scripts/solaster/plugin.py. Debian's QEMU 7.2 supports plugins but
+// ships no qemu-plugin.h: the few functions needed are declared here, from the API's documentation (plugin API version
+// 1).
 //
-// Exact with one virtual CPU: the adds are plain, so two CPUs lose some of each other's. A block counts as executed whole
-// when it is entered, so a fault in its middle counts the rest too; that is rare enough not to show.
+// Exact with one virtual CPU: the adds are plain, so two CPUs lose some of each other's. A block counts as executed
+// whole when it is entered, so a fault in its middle counts the rest too; that is rare enough not to show.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,10 +56,12 @@ static struct block* find_block(uint64_t vaddr, uint64_t n) {
     uint32_t* slot = &slots[h % SLOTS];
     if (*slot) {
       struct block* b = &shared->blocks[*slot - 1];
-      if (b->vaddr == vaddr && b->instructions == n) return b;
+      if (b->vaddr == vaddr && b->instructions == n)
+        return b;
       continue;
     }
-    if (shared->block_count == BLOCKS_MAX) return NULL;
+    if (shared->block_count == BLOCKS_MAX)
+      return NULL;
     struct block* b = &shared->blocks[shared->block_count++];
     b->vaddr = vaddr;
     b->instructions = n;
@@ -73,7 +76,8 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
   qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &shared->instructions, n);
   if (profile) {
     struct block* b = find_block(qemu_plugin_tb_vaddr(tb), n);
-    if (b) qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &b->executed, 1);
+    if (b)
+      qemu_plugin_register_vcpu_tb_exec_inline(tb, PLUGIN_INLINE_ADD_U64, &b->executed, 1);
   }
 }
 
@@ -82,7 +86,8 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
   (void)info;
   const char* path = NULL;
   for (int i = 0; i < argc; i++) {
-    if (strncmp(argv[i], "shm=", 4) == 0) path = argv[i] + 4;
+    if (strncmp(argv[i], "shm=", 4) == 0)
+      path = argv[i] + 4;
     profile |= strcmp(argv[i], "profile=on") == 0;
   }
   int fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
@@ -92,7 +97,8 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
   }
   shared = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   close(fd);
-  if (shared == MAP_FAILED) return -1;
+  if (shared == MAP_FAILED)
+    return -1;
   shared->magic = 0x536f6c61;
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
   return 0;

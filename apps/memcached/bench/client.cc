@@ -4,11 +4,11 @@
 #include <cmath>
 #include <system_error>
 
-#include "framework/core/coroutine.hh"
-#include "framework/core/loops.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/sleep.hh"
-#include "framework/core/smp.hh"
+#include "framework/future/coroutine.hh"
+#include "framework/future/loops.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sleep.hh"
+#include "framework/reactor/smp.hh"
 
 namespace solaster::mcbench {
 

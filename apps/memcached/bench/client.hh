@@ -14,8 +14,8 @@
 
 #include "apps/memcached/bench/histogram.hh"
 #include "apps/memcached/bench/workload.hh"
-#include "framework/core/future.hh"
-#include "framework/core/time.hh"
+#include "framework/future/future.hh"
+#include "framework/reactor/time.hh"
 #include "framework/socket/api.hh"
 
 namespace solaster::mcbench {

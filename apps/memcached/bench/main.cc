@@ -7,13 +7,13 @@
 
 #include "apps/memcached/bench/client.hh"
 #include "apps/memcached/bench/report.hh"
-#include "framework/core/app.hh"
-#include "framework/core/coroutine.hh"
-#include "framework/core/gate.hh"
-#include "framework/core/log.hh"
-#include "framework/core/sharded.hh"
-#include "framework/core/sleep.hh"
-#include "framework/core/timer.hh"
+#include "framework/app/app.hh"
+#include "framework/app/log.hh"
+#include "framework/future/coroutine.hh"
+#include "framework/reactor/sharded.hh"
+#include "framework/reactor/sleep.hh"
+#include "framework/reactor/timer.hh"
+#include "framework/sync/gate.hh"
 
 using namespace solaster;
 namespace bpo = boost::program_options;

@@ -1,9 +1,9 @@
 #include "framework/socket/native/driver.hh"
 
-#include "framework/core/log.hh"
-#include "framework/core/memory.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/smp.hh"
+#include "framework/app/log.hh"
+#include "framework/memory/memory.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/socket/native/wrap.hh"
 #include "net/wire/ethernet.hh"
 #include "net/wire/ipv4.hh"

@@ -11,11 +11,11 @@
 // Owns: the stack, the slab, packets on their way. Context: shard-local. Limits: driver_limits.
 #pragma once
 
-#include "framework/backend/backend.hh"
-#include "framework/core/function.hh"
-#include "framework/core/task.hh"
+#include "framework/base/function.hh"
 #include "framework/device/nic.hh"
 #include "framework/device/shard_memory.hh"
+#include "framework/future/task.hh"
+#include "framework/reactor/backend/backend.hh"
 #include "framework/socket/native/foreign.hh"
 #include "net/stack/stack.hh"
 

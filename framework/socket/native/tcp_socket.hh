@@ -7,7 +7,7 @@
 // Owns: the stack's handle. Context: shard-local. Errors: std::system_error with the stack's error number.
 #pragma once
 
-#include "framework/core/future.hh"
+#include "framework/future/future.hh"
 #include "framework/socket/api.hh"
 #include "framework/socket/native/driver.hh"
 

@@ -1,6 +1,6 @@
 #include "framework/socket/native/udp_channel.hh"
 
-#include "framework/core/smp.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/socket/native/tcp_socket.hh"
 #include "framework/socket/native/wrap.hh"
 

@@ -4,7 +4,7 @@
 // Context: shard-local.
 #pragma once
 
-#include "framework/core/temporary_buffer.hh"
+#include "framework/memory/temporary_buffer.hh"
 #include "net/packet/packet.hh"
 
 namespace solaster::native {

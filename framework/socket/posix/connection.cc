@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "framework/core/reactor.hh"
+#include "framework/reactor/reactor.hh"
 
 namespace solaster::posix {
 

@@ -7,7 +7,7 @@
 
 #include <memory>
 
-#include "framework/backend/backend.hh"
+#include "framework/reactor/backend/backend.hh"
 #include "framework/socket/posix/descriptor.hh"
 
 namespace solaster::posix {

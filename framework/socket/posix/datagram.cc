@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-#include "framework/core/reactor.hh"
+#include "framework/reactor/reactor.hh"
 #include "framework/socket/posix/connection.hh"
 
 namespace solaster::posix {

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <system_error>
 
-#include "framework/core/reactor.hh"
-#include "framework/core/sleep.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sleep.hh"
 #include "framework/socket/posix/connection.hh"
 
 namespace solaster::posix {

@@ -1,8 +1,8 @@
 // Linux's own sockets as a network_stack.
 #include <sys/socket.h>
 
-#include "framework/core/reactor.hh"
-#include "framework/core/smp.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/socket/posix/connection.hh"
 #include "framework/socket/stacks.hh"
 

@@ -10,7 +10,7 @@
 
 #include <optional>
 
-#include "framework/backend/io_uring/io_uring.hh"
+#include "framework/reactor/backend/io_uring/io_uring.hh"
 #include "framework/socket/posix/connection.hh"
 
 namespace solaster::posix {

@@ -5,8 +5,8 @@
 #include <deque>
 #include <optional>
 
-#include "framework/backend/io_uring/io_uring.hh"
-#include "framework/core/timer.hh"
+#include "framework/reactor/backend/io_uring/io_uring.hh"
+#include "framework/reactor/timer.hh"
 #include "framework/socket/posix/connection.hh"
 
 namespace solaster::posix {

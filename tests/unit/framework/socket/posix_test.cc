@@ -7,13 +7,13 @@
 #include <random>
 #include <system_error>
 
-#include "framework/core/gate.hh"
-#include "framework/core/reactor.hh"
-#include "framework/core/sleep.hh"
-#include "framework/core/smp.hh"
-#include "framework/core/when_all.hh"
+#include "framework/future/when_all.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/sleep.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/socket/api.hh"
 #include "framework/socket/posix/descriptor.hh"
+#include "framework/sync/gate.hh"
 #include "framework/testing/reactor_test.hh"
 
 namespace solaster {

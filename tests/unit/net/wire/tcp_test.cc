@@ -11,7 +11,7 @@
 namespace solaster::net {
 namespace {
 
-// STYLE inv-spec: our constants against the system's.
+// Our constants against the system's.
 static_assert(tcp_header_min == sizeof(tcphdr));
 static_assert(tcp_checksum_offset == offsetof(tcphdr, th_sum));
 static_assert(tcp_fin == TH_FIN && tcp_syn == TH_SYN && tcp_rst == TH_RST && tcp_psh == TH_PUSH && tcp_ack == TH_ACK &&

@@ -1,0 +1,167 @@
+// Messages between shards: run a function there, get its result as a future here.
+//
+// Between each ordered pair of shards there are two rings with one producer and one consumer each: requests one way,
+// replies the other. A message is allocated by the sender, run by the receiver, and comes back to be freed where it was
+// made. What is sent in one turn is published together; a sleeping receiver is woken once.
+//
+// Limits: `ring_size` messages of a pair are under way at a time, so that the reply always finds room; what exceeds
+// that waits in the sender's own queue (the caller's future is not resolved: that is the back pressure). Context: from
+// a shard. `func` and its result cross shards: they must not hold what belongs to a shard (see foreign_ptr).
+#pragma once
+
+#include "framework/future/future.hh"
+#include "framework/reactor/shard.hh"
+
+#include <cstdint>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+namespace solaster {
+
+namespace internal {
+
+// What travels. `task` is its life as a queued item at either end.
+class smp_message : public task {
+ public:
+  // At the origin, when the reply has come: hands over the result and frees the message.
+  using complete_function = void (*)(smp_message*) noexcept;
+  smp_message(run_function run, complete_function complete) noexcept : task(run), _complete(complete) {}
+  void complete() noexcept { _complete(this); }
+
+  shard_id origin = 0;
+
+ protected:
+  ~smp_message() = default;
+
+ private:
+  complete_function _complete;
+};
+
+// Origin: queues the message for `to`.
+void send_message(shard_id to, smp_message* m) noexcept;
+// Destination: sends it back.
+void send_reply(smp_message* m) noexcept;
+
+template <typename Func>
+class smp_call final : public smp_message {
+  using future_type = futurize_t<std::invoke_result_t<Func&>>;
+  using value_type = typename future_type::value_type;
+
+  Func _func;
+  future_state<value_type> _result;
+  promise<value_type> _promise;
+
+  static void run(task* t) noexcept {
+    auto* m = static_cast<smp_call*>(t);
+    auto f = futurize_invoke(m->_func);
+    if (f.available()) [[likely]] {
+      m->finish(std::move(f));
+    } else {
+      // Holds nothing: the message itself is what is waited with.
+      (void)std::move(f).then_wrapped([m](future_type done) noexcept { m->finish(std::move(done)); });
+    }
+  }
+  void finish(future_type&& f) noexcept {
+    if (f.failed()) {
+      _result.set_exception(f.get_exception());
+    } else if constexpr (std::is_void_v<value_type>) {
+      f.get();
+      _result.set();
+    } else {
+      _result.set(f.get());
+    }
+    send_reply(this);
+  }
+  static void complete(smp_message* base) noexcept {
+    auto* m = static_cast<smp_call*>(base);
+    m->_promise.set_state(std::move(m->_result));
+    delete m;
+  }
+
+ public:
+  template <typename F>
+  explicit smp_call(F&& f) : smp_message(&run, &complete), _func(std::forward<F>(f)) {}
+  future_type get_future() noexcept { return _promise.get_future(); }
+};
+
+}  // namespace internal
+
+class smp {
+ public:
+  static constexpr unsigned ring_size = 256;
+
+  // Shards of this program. Set before any runs.
+  static inline unsigned count = 1;
+
+  static auto all_cpus() noexcept { return std::views::iota(0u, count); }
+
+  // Runs func() on shard `id`; its result, or what it throws, comes back. On this shard: at once.
+  template <typename Func>
+  static auto submit_to(shard_id id, Func&& func) noexcept -> futurize_t<std::invoke_result_t<std::decay_t<Func>&>> {
+    using result = futurize_t<std::invoke_result_t<std::decay_t<Func>&>>;
+    if (id == this_shard_id()) {
+      return call_here<result>(std::forward<Func>(func));
+    }
+    if (id >= count) [[unlikely]] {
+      return make_exception_future<typename result::value_type>(std::out_of_range("submit_to: no such shard"));
+    }
+    try {
+      auto* m = new internal::smp_call<std::decay_t<Func>>(std::forward<Func>(func));
+      auto f = m->get_future();
+      internal::send_message(id, m);
+      return f;
+    } catch (...) {
+      return make_exception_future<typename result::value_type>(std::current_exception());
+    }
+  }
+
+  // Runs a copy of func on every shard; resolves when all have finished, with one of the failures if there were any.
+  template <typename Func>
+  static future<> invoke_on_all(Func func) noexcept {
+    co_await invoke_on(std::move(func), std::nullopt);
+  }
+  template <typename Func>
+  static future<> invoke_on_others(Func func) noexcept {
+    co_await invoke_on(std::move(func), this_shard_id());
+  }
+
+ private:
+  // A future-returning func must live until its future is ready, as it does in a message: it may be a coroutine.
+  template <typename Result, typename Func>
+  static Result call_here(Func&& func) noexcept {
+    if constexpr (is_future<std::invoke_result_t<std::decay_t<Func>&>> && !std::is_lvalue_reference_v<Func>) {
+      return call_kept<Result, std::decay_t<Func>>(std::forward<Func>(func));
+    } else {
+      return futurize_invoke(func);
+    }
+  }
+  template <typename Result, typename Func>
+  static Result call_kept(Func func) {
+    co_return co_await func();
+  }
+  template <typename Func>
+  static future<> invoke_on(Func func, std::optional<shard_id> except) {
+    std::vector<future<>> running;
+    running.reserve(count);
+    for (shard_id id : all_cpus()) {
+      if (id != except) {
+        running.push_back(submit_to(id, Func(func)).discard_result());
+      }
+    }
+    std::exception_ptr failure;
+    for (auto& f : running) {
+      co_await coroutine::wait_for(f);
+      if (f.failed()) {
+        failure = f.get_exception();
+      }
+    }
+    if (failure) {
+      co_await coroutine::exception(std::move(failure));
+    }
+  }
+};
+
+}  // namespace solaster
