@@ -318,6 +318,8 @@ class Mode:
         if self.mode != "sanitize":
             for src in flat("tests/abi", r"\.(c|cc)$"):
                 self.program("tests/abi/" + Path(src).stem, self.objects([src]), [], "abi")
+            for src in flat("tests/bench", r"\.(c|cc)$"):
+                self.program("tests/bench/" + Path(src).stem, self.objects([src]), [], "abi")
 
     def add_phony(self):
         names = []
