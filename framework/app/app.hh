@@ -6,8 +6,8 @@
 //         return app.run(argc, argv, [&]() -> future<> { ... });
 //     }
 //
-// (bpo is boost::program_options, of <boost/program_options.hpp>.) The framework's own options are long only (--smp, --memory, ...; --help-solaster lists them): short ones are the
-// program's.
+// (bpo is boost::program_options, of <boost/program_options.hpp>.) The framework's own options are long only (--smp,
+// --memory, ...; --help-solaster lists them): short ones are the program's.
 //
 // Errors: an unknown option, a bad value, a start that fails: one line on stderr and status 2 (options) or 1. An
 // exception out of the program's function: one line and status 1. Context: the main thread, which becomes shard 0.
