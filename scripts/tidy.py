@@ -4,7 +4,7 @@
     scripts/tidy.py            everything; status 1 if a rule is broken (warnings do not count)
     scripts/tidy.py --fast     without compiling each header alone
 
-Rules: layer arrows (which folder may include which), headers that compile alone, `#pragma once`, banned calls and
+Rules: layer arrows (which folder may include which, and which way inside it), headers that compile alone, `#pragma once`, banned calls and
 headers, no tabs or trailing blanks, no path of somebody's machine. Warnings: files past 600 lines, functions past 100
 lines, folders without a README, raw casts without a SAFETY line.
 """
@@ -30,6 +30,12 @@ ARROWS = {
     "framework": ("framework/", "net/"),
     "apps": ("framework/", "apps/"),
     "demos": ("framework/",),
+}
+# Top folder: its folders from the bottom up. A file includes what stands in its own folder or in one further left; a
+# folder inside a folder ("reactor/backend") has a place of its own if it is named here, else its parent's. The same
+# order stands in the top folder's README. What is not in the table is not checked yet.
+FOLDER_ORDER = {
+    "net": ("base", "packet", "wire", "device", "virtio", "host", "ip", "udp", "tcp", "stack"),
 }
 # Folder: headers it may not include, as a regular expression of the name between the brackets.
 BANNED_HEADERS = {
@@ -125,9 +131,40 @@ def check_include(path, top, number, line, found):
         other = re.match(r"apps/(\w+)/", quoted[1])
         if other and other[1] != path.split("/")[1]:
             found.error(path, number, "an app may not include another's \"%s\"" % quoted[1])
+    if quoted and top in FOLDER_ORDER and quoted[1].startswith(top + "/"):
+        check_order(path, top, number, quoted[1], found)
     angled = re.match(r"\s*#\s*include\s*<([^>]+)>", line)
     if angled and top in BANNED_HEADERS and re.fullmatch(BANNED_HEADERS[top], angled[1]):
         found.error(path, number, "%s/ may not include <%s>" % (top, angled[1]))
+
+
+def folder_of(path, order):
+    """The entry of `order` that a file belongs to (the longest that fits), or None: it lies in the top folder itself."""
+    inside = "/".join(path.split("/")[1:-1])
+    fitting = [f for f in order if inside == f or inside.startswith(f + "/")]
+    return max(fitting, key=len) if fitting else (inside or None)
+
+
+def check_order(path, top, number, included, found):
+    order = FOLDER_ORDER[top]
+    here, there = folder_of(path, order), folder_of(included, order)
+    for folder in (here, there):
+        if folder and folder not in order:
+            found.error(path, number, "%s/%s has no place in FOLDER_ORDER" % (top, folder))
+            return
+    if here and there and order.index(there) > order.index(here):
+        found.error(path, number, "an arrow up: %s/%s is below %s/%s" % (top, here, top, there))
+
+
+def check_order_documented(found):
+    """The README of each ordered top folder names the folders, each at the start of a table row, from the top down."""
+    for top, order in FOLDER_ORDER.items():
+        readme = ROOT / top / "README.md"
+        text = readme.read_text() if readme.exists() else ""
+        rows = re.findall(r"^\| `([\w/]+)/` \|", text, re.M)
+        if [r for r in rows if r in order] != list(reversed(order)):
+            found.error("%s/README.md" % top, 1, "its table has to name the folders from the top down: %s" %
+                        " ".join(reversed(order)))
 
 
 def check_raw(path, lines, code, found):
@@ -224,6 +261,7 @@ def main():
         if path.endswith(CODE):
             check_code(path, text, found)
     check_readmes(files, found)
+    check_order_documented(found)
     headers = 0 if args.fast else check_headers(files, found)
     for line in ([] if args.quiet else found.warnings) + found.errors:
         print(line)

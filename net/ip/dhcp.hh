@@ -10,7 +10,7 @@
 
 #include "net/base/prng.hh"
 #include "net/base/time.hh"
-#include "net/stack/config.hh"
+#include "net/host/config.hh"
 #include "net/wire/dhcp.hh"
 
 namespace solaster::net {

@@ -45,7 +45,7 @@ result<ipv4_address> ipv4::next_hop(ipv4_address destination) const noexcept {
   return _address->gateway;
 }
 
-result<tcp::path> ipv4::find_path(ip_address destination, ip_address source) noexcept {
+result<path> ipv4::find_path(ip_address destination, ip_address source) noexcept {
   if (!source.any() && source != _own)
     return errc::addrnotavail;
   if (destination.multicast() || kind_of(destination) == destination_kind::broadcast)
@@ -53,7 +53,7 @@ result<tcp::path> ipv4::find_path(ip_address destination, ip_address source) noe
   if (auto hop = next_hop(destination); !hop)
     return hop.error();
   const interface_config& i = _link.interface();
-  return tcp::path{
+  return path{
       .source = _own, .mtu = i.mtu, .tx_checksum = i.tx_checksum, .gso_max = i.tso4 && i.tx_checksum ? i.gso_max : 0};
 }
 

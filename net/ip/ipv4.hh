@@ -11,14 +11,17 @@
 #include <cstdint>
 #include <optional>
 
+#include "net/device/steering.hh"
+#include "net/host/config.hh"
+#include "net/host/stats.hh"
 #include "net/ip/link.hh"
 #include "net/ip/neighbour.hh"
-#include "net/stack/stack.hh"
+#include "net/ip/output.hh"
 #include "net/wire/ipv4.hh"
 
 namespace solaster::net {
 
-class ipv4 final : public tcp::ip_output {
+class ipv4 final : public ip_output {
  public:
   ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours,
        stack_stats& stats) noexcept;
@@ -52,8 +55,8 @@ class ipv4 final : public tcp::ip_output {
   // The same by broadcast on the link, whatever the address says: DHCP before there is one.
   void output_broadcast(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p) noexcept;
 
-  // --- tcp::ip_output
-  result<tcp::path> find_path(ip_address destination, ip_address source) noexcept override;
+  // --- ip_output
+  result<path> find_path(ip_address destination, ip_address source) noexcept override;
   packet_ptr make_packet(uint32_t payload_room) noexcept override { return _link.make_packet(payload_room); }
   bool ready() noexcept override { return _link.ready(); }
   void send(ip_address source, ip_address destination, packet_ptr segment, instant now) noexcept override;

@@ -10,9 +10,11 @@
 
 #include <cstdint>
 
+#include "net/host/config.hh"
+#include "net/host/interface.hh"
+#include "net/host/stats.hh"
 #include "net/packet/packet.hh"
 #include "net/packet/pool.hh"
-#include "net/stack/stack.hh"
 #include "net/wire/ethernet.hh"
 
 namespace solaster::net {

@@ -16,8 +16,8 @@
 
 #include "net/base/siphash.hh"
 #include "net/base/time.hh"
+#include "net/host/event_queue.hh"
 #include "net/ip/link.hh"
-#include "net/stack/event_queue.hh"
 #include "net/wire/address.hh"
 #include "net/wire/arp.hh"
 

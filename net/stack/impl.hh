@@ -1,12 +1,12 @@
 // The inside of a stack: its parts, in the order in which they depend on each other, and the way in.
 #pragma once
 
+#include "net/host/event_queue.hh"
 #include "net/ip/dhcp.hh"
 #include "net/ip/icmp.hh"
 #include "net/ip/ipv4.hh"
 #include "net/ip/link.hh"
 #include "net/ip/neighbour.hh"
-#include "net/stack/event_queue.hh"
 #include "net/stack/stack.hh"
 #include "net/udp/udp.hh"
 

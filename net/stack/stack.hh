@@ -22,55 +22,19 @@
 #include "net/base/memory.hh"
 #include "net/base/result.hh"
 #include "net/base/time.hh"
-#include "net/device/device.hh"
+#include "net/device/steering.hh"
+#include "net/host/config.hh"
+#include "net/host/event.hh"
+#include "net/host/interface.hh"
+#include "net/host/stats.hh"
 #include "net/packet/packet.hh"
-#include "net/stack/config.hh"
-#include "net/stack/event.hh"
-#include "net/stack/stats.hh"
-#include "net/stack/steering.hh"
 #include "net/tcp/layer.hh"
+#include "net/udp/datagram.hh"
 #include "net/wire/address.hh"
 
 namespace solaster::net {
 
-struct interface_config {
-  mac_address mac;
-  uint16_t mtu = 1500;
-  bool tx_checksum = false;
-  bool rx_checksum = false;
-  bool tso4 = false;
-  uint32_t gso_max = 65535;
-};
-
-struct address_config {
-  ipv4_address address;
-  uint8_t prefix_length = 24;
-  ipv4_address gateway{};  // any: none
-};
-
-// Where the stack puts packets to be sent.
-class transmit_sink {
- public:
-  virtual ~transmit_sink() = default;
-  // Room for at least one packet more. False: the stack keeps what it has.
-  virtual bool ready() noexcept = 0;
-  virtual void put(packet_ptr p) noexcept = 0;
-};
-
 class udp_socket;
-// A datagram in or out: payload without headers.
-struct datagram {
-  endpoint local;  // out: address any: the interface's
-  endpoint remote;
-  packet_ptr payload;
-};
-
-// An ICMP error about a datagram that was sent.
-struct udp_error {
-  endpoint remote;
-  errc error = errc::hostunreach;
-  uint32_t mtu = 0;  // with msgsize: what fits
-};
 
 class stack {
  public:

@@ -8,8 +8,8 @@
 #include <optional>
 
 #include "net/base/result.hh"
+#include "net/host/event_queue.hh"
 #include "net/packet/packet.hh"
-#include "net/stack/event_queue.hh"
 #include "net/tcp/assembler.hh"
 #include "net/tcp/flow.hh"
 #include "net/tcp/fragment_queue.hh"

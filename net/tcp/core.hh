@@ -23,10 +23,10 @@
 
 #include "net/base/prng.hh"
 #include "net/base/siphash.hh"
+#include "net/host/config.hh"
+#include "net/host/event_queue.hh"
+#include "net/host/stats.hh"
 #include "net/packet/pool.hh"
-#include "net/stack/config.hh"
-#include "net/stack/event_queue.hh"
-#include "net/stack/stats.hh"
 #include "net/tcp/connection.hh"
 #include "net/tcp/demux.hh"
 #include "net/tcp/layer.hh"

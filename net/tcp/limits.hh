@@ -1,4 +1,4 @@
-// Limits of the TCP layer that nobody configures. What one may want to set stands in net/stack/config.hh.
+// Limits of the TCP layer that nobody configures. What one may want to set stands in net/host/config.hh.
 #pragma once
 
 #include <cstdint>

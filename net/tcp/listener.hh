@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "net/stack/event_queue.hh"
+#include "net/host/event_queue.hh"
 #include "net/tcp/connection.hh"
 #include "net/tcp/list.hh"
 #include "net/wire/address.hh"

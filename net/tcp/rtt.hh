@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "net/base/time.hh"
-#include "net/stack/config.hh"
+#include "net/host/config.hh"
 
 namespace solaster::net::tcp {
 

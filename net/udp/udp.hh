@@ -13,10 +13,12 @@
 #include <optional>
 
 #include "net/base/prng.hh"
+#include "net/host/config.hh"
+#include "net/host/event_queue.hh"
+#include "net/host/stats.hh"
 #include "net/ip/icmp.hh"
 #include "net/ip/ipv4.hh"
-#include "net/stack/event_queue.hh"
-#include "net/stack/stack.hh"
+#include "net/udp/datagram.hh"
 #include "net/wire/udp.hh"
 
 namespace solaster::net {

@@ -14,10 +14,10 @@
 #include <string>
 #include <string_view>
 
+#include "net/host/config.hh"
+#include "net/host/event_queue.hh"
+#include "net/host/stats.hh"
 #include "net/packet/pool.hh"
-#include "net/stack/config.hh"
-#include "net/stack/event_queue.hh"
-#include "net/stack/stats.hh"
 #include "net/tcp/layer.hh"
 #include "net/tcp/state.hh"
 #include "tests/sim/memory.hh"

@@ -1,4 +1,4 @@
-#include "net/stack/steering.hh"
+#include "net/device/steering.hh"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "net/base/check.hh"
-#include "net/stack/event.hh"
+#include "net/host/event.hh"
 
 namespace solaster::net {
 
