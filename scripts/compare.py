@@ -14,25 +14,34 @@ __doc__ = """Compare our memcached with Debian's, the same load on all of them:
     scripts/compare.py memcached --json result.json
     scripts/compare.py memcached --rows ac --runs 3 --seconds 2
 
-Guests: same QEMU, q35, same CPUs and memory, the same tap in a network namespace of this tool's own; one at a time.
-Runs are interleaved; the table shows medians, the JSON their spread too. Four passes: speed (closed loop), latency at an
-equal offered load, executed guest instructions (a TCG plugin; a run of its own, since it slows the guest), and kicks and
+Guests: same QEMU, q35, same CPUs and memory, the same tap in a network namespace of this tool's own; one at a time. The
+Linux guest runs without mitigations and on the time-stamp counter. First every row is tried with each placement of its
+threads (and Debian's memcached with several numbers of threads) and keeps, for each depth, what is best for it: guests by
+requests a second, processes by requests per CPU second, as their ratios are. What was tried and taken is printed.
+
+Runs are interleaved; medians, with the least and the most. A ratio is the median of the ratios of runs side by side. Passes:
+placement; speed (closed loop: a connection sends DEPTH requests in one segment and waits for DEPTH answers); latency at an
+equal offered load; executed guest instructions (a TCG plugin; a run of its own, since it slows the guest); kicks and
 interrupts (QEMU's trace events). Per request figures are differences of two windows of a fixed number of requests, which
 takes connecting and populating out.
 """
+import contextlib
 import json
 import os
 import platform
+import re
+import statistics
 import subprocess
 import tempfile
 import time
 
-from solaster import build, loadgen, measure, peers, plugin, qemu, report, servers
+from solaster import build, loadgen, measure, peers, placement, plugin, qemu, report, servers
 from solaster.report import UserError, say
 
 FIELDS = ("rps", "rps_per_cpu_second", "p50_us", "p99_us", "instructions_per_request", "kicks_per_request",
           "interrupts_per_request", "equal_load_p50_us", "equal_load_p99_us", "boot_ms", "peak_memory_bytes")
 WINDOWS = 3
+TRIALS, TRIAL_SECONDS = 2, 1.0
 NOT_GUEST = "a process on the host: nothing there counts its instructions, and it has no guest's kicks or interrupts"
 
 
@@ -77,6 +86,8 @@ class Samples:
         self.threads, self.client_seconds, self.requests = [], [], []
         self.why = {}
         self.equal_rate = None
+        self.best = None   # (threads of the server, Placement) that this row is measured with
+        self.tried = []    # [(text, figure)], best first
 
     def median(self, field):
         return measure.summary(self.values[field])[0]
@@ -84,6 +95,9 @@ class Samples:
     def as_json(self):
         out = {"row": self.row.name, "server": self.row.server, "host": self.row.host, "depth": self.depth}
         out["spread"], why = {}, dict(self.why)
+        if self.best:
+            out["server_threads"], out["placement"] = self.best[0], self.best[1].name
+        out["placements_tried"] = self.tried
         for field in FIELDS:
             digits = 3 if field in ("kicks_per_request", "interrupts_per_request") else 1
             out[field], out["spread"][field] = measure.summary(self.values[field], digits)
@@ -112,6 +126,7 @@ class Comparison:
         self.rows = [servers.ROWS[name](settings) for name in sorted(args.rows)]
         self.samples = {(row.name, depth): Samples(row, depth) for row in self.rows for depth in args.depths}
         self.dead = {}
+        self.clocks = set()  # what the Linux guests said
 
     def of(self, row, depth):
         return self.samples[row.name, depth]
@@ -132,12 +147,44 @@ class Comparison:
                         for field in FIELDS:
                             self.of(row, depth).why.setdefault(field, str(error))
 
+    @contextlib.contextmanager
+    def started(self, row, depth, extra=()):
+        """The row's server with the number of threads and the placement that are best for it at this depth."""
+        row.threads, where = self.of(row, depth).best
+        with row.start(extra) as running:
+            where.apply(running.pid)
+            self.clocks.update(re.findall(r"guest: (clock source \S+)", running.output()))
+            yield running
+
+    # ---- pass 0: which number of threads and which placement is best for each row
+
+    def place(self, row):
+        figures = {}
+        for threads in row.thread_choices:
+            row.threads = threads
+            with row.start() as running:
+                for depth in self.args.depths:
+                    self.warm_up(row, running, depth)
+                    for where in placement.placements(row.is_guest, self.args.cpus) * TRIALS:
+                        where.apply(running.pid)
+                        _, before = running.seconds()
+                        load = loadgen.run(self.args, running.address, depth, where.client, seconds=TRIAL_SECONDS)
+                        _, after = running.seconds()
+                        figure = load.rps if row.is_guest else load.requests / max(after - before, 0.01)
+                        figures.setdefault((depth, threads, where), []).append(figure)
+        for depth in self.args.depths:
+            found = sorted(((statistics.median(v), key[1], key[2]) for key, v in figures.items() if key[0] == depth),
+                           key=lambda f: -f[0])
+            sample = self.of(row, depth)
+            sample.best = found[0][1:]
+            sample.tried = [("%d thread%s, %s" % (t, "s" * (t > 1), w.name), round(f)) for f, t, w in found]
+
     # ---- pass 1: closed loop
 
     def speed(self, row):
-        with row.start() as running:
-            for depth in self.args.depths:
-                sample = self.of(row, depth)
+        for depth in self.args.depths:
+            sample = self.of(row, depth)
+            with self.started(row, depth) as running:
                 self.warm_up(row, running, depth)
                 sample.values["boot_ms"].append(round(running.boot_ms, 1))
                 threads, total = running.seconds()
@@ -158,7 +205,8 @@ class Comparison:
         self.load(row, running, depth, seconds=0.5, populate=True)
 
     def load(self, row, running, depth, **kwargs):
-        return loadgen.run(self.args, running.address, depth, pin=not row.is_guest, **kwargs)
+        best = self.of(row, depth).best
+        return loadgen.run(self.args, running.address, depth, best and best[1].client, **kwargs)
 
     # ---- pass 2: open loop at one rate for all guests, one for all processes
 
@@ -171,10 +219,10 @@ class Comparison:
                     sample.equal_rate = int(min(speeds) * self.args.load) if speeds else None
 
     def latency(self, row):
-        with row.start() as running:
-            for depth in self.args.depths:
-                sample = self.of(row, depth)
-                if sample.equal_rate:
+        for depth in self.args.depths:
+            sample = self.of(row, depth)
+            if sample.equal_rate:
+                with self.started(row, depth) as running:
                     self.warm_up(row, running, depth)
                     load = self.load(row, running, depth, seconds=self.args.seconds, rate=sample.equal_rate)
                     sample.values["equal_load_p50_us"].append(round(load.p50_us, 1))
@@ -195,20 +243,21 @@ class Comparison:
             yield [((z - y) - (y - x)) / window for x, y, z in zip(a, b, c)]
 
     def instructions(self, row):
-        counter = plugin.Counter()
-        try:
-            with row.start(counter.arguments) as running:
-                for depth in self.args.depths:
+        for depth in self.args.depths:
+            counter = plugin.Counter()
+            try:
+                with self.started(row, depth, counter.arguments) as running:
                     for per_request, in self.windows(row, running, depth, lambda: (counter.read(),)):
                         self.of(row, depth).values["instructions_per_request"].append(round(per_request, 1))
-        finally:
-            counter.close()
+            finally:
+                counter.close()
 
     def events(self, row):
         with tempfile.TemporaryDirectory(prefix="solaster-trace-") as folder:
             trace = measure.Trace(folder + "/events")
-            with row.start(trace.arguments) as running:
-                for depth in self.args.depths:
+            for depth in self.args.depths:
+                with self.started(row, depth, trace.arguments) as running:
+                    trace.restart()
                     values = self.of(row, depth).values
                     for kicks, interrupts in self.windows(row, running, depth, trace.read):
                         values["kicks_per_request"].append(round(kicks, 3))
@@ -221,6 +270,7 @@ class Comparison:
             for depth in self.args.depths if not row.is_guest else ():
                 for field in ("instructions_per_request", "kicks_per_request", "interrupts_per_request"):
                     self.of(row, depth).why[field] = NOT_GUEST
+        self.each("placement", 1, self.place)
         self.each("speed", self.args.runs, self.speed)
         if "latency" not in skip:
             self.set_rates()
@@ -251,12 +301,14 @@ def shown(value, digits=0):
 
 
 def print_table(rows):
-    head = ["", "server", "host", "depth", "req/s", "req/CPU s", "p50 us", "p99 us", "p50=", "p99=", "insn/req", "kick/req",
+    head = ["", "server", "host", "depth", "req/s", "least-most", "req/CPU s", "p50 us", "p99 us", "p50=", "p99=", "insn/req", "kick/req",
             "intr/req", "boot ms", "peak MiB"]
     lines = [head]
     for r in rows:
         peak = r["peak_memory_bytes"]
-        lines.append([r["row"], r["server"], r["host"], str(r["depth"]), shown(r["rps"]), shown(r["rps_per_cpu_second"]),
+        least, most = r["spread"]["rps"] or (None, None)
+        lines.append([r["row"], r["server"], r["host"], str(r["depth"]), shown(r["rps"]),
+                      "%s-%s" % (shown(least), shown(most)), shown(r["rps_per_cpu_second"]),
                       shown(r["p50_us"]), shown(r["p99_us"]), shown(r["equal_load_p50_us"]), shown(r["equal_load_p99_us"]),
                       shown(r["instructions_per_request"]), shown(r["kicks_per_request"], 2),
                       shown(r["interrupts_per_request"], 2), shown(r["boot_ms"]),
@@ -269,8 +321,12 @@ def print_table(rows):
     for r in rows:
         if r["cpu_seconds_per_thread"]:
             threads = ", ".join("%s %.2f" % item for item in sorted(r["cpu_seconds_per_thread"].items()) if item[1] >= 0.01)
-            print("(%s) depth %d: CPU seconds: %s; load generator %s; offered load %s/s" % (
-                r["row"], r["depth"], threads, shown(r["load_generator_cpu_seconds"], 2), shown(r["equal_load_rps"])))
+            print("(%s) depth %d: %d thread%s, %s" % (r["row"], r["depth"], r["server_threads"], "s" * (r["server_threads"] > 1),
+                                                      r["placement"]))
+            for text, figure in r["placements_tried"]:
+                print("      tried: %10s/s  %s" % (shown(figure), text))
+            print("      CPU seconds: %s; load generator %s; offered load %s/s" % (
+                threads, shown(r["load_generator_cpu_seconds"], 2), shown(r["equal_load_rps"])))
 
 
 def ratios(rows):
@@ -281,10 +337,13 @@ def ratios(rows):
         for one, other, field, text in (("c", "a", "rps", "requests per second, (c) to (a)"),
                                         ("a", "c", "instructions_per_request", "guest instructions per request, (a) to (c)"),
                                         ("b", "a", "rps", "requests per second, (b) to (a)"),
-                                        ("e", "d", "rps_per_cpu_second", "requests per server CPU second, (e) to (d)")):
-            x, y = by.get((one, depth), {}).get(field), by.get((other, depth), {}).get(field)
-            if x and y:
-                out.append({"ratio": text, "depth": depth, "value": round(x / y, 2)})
+                                        ("e", "d", "rps_per_cpu_second", "requests per server CPU second, (e) to (d)"),
+                                        ("e", "d", "rps", "requests per second, (e) to (d)")):
+            xs, ys = (by.get((row, depth), {}).get("runs", {}).get(field, []) for row in (one, other))
+            side_by_side = [x / y for x, y in zip(xs, ys) if y]
+            if side_by_side:
+                value, (least, most) = measure.summary(side_by_side, 2)
+                out.append({"ratio": text, "depth": depth, "value": value, "least": least, "most": most})
     return out
 
 
@@ -318,13 +377,17 @@ def main():
     comparison.run()
     rows = [s.as_json() for s in comparison.samples.values()]
     print_table(rows)
+    if comparison.clocks:
+        print("Linux guest: %s, %s" % (servers.LINUX_TUNING, ", ".join(sorted(comparison.clocks))))
     found = ratios(rows)
     for ratio in found:
-        print("depth %-3d %-45s %.2f" % (ratio["depth"], ratio["ratio"], ratio["value"]))
+        print("depth %-3d %-47s %.2f (%.2f to %.2f)" % (ratio["depth"], ratio["ratio"], ratio["value"], ratio["least"],
+                                                        ratio["most"]))
     settings = {k: v for k, v in vars(args).items() if k not in ("json", "verbose", "what", "depth", "mode")}
     if args.json:
         with open(args.json, "w") as f:
-            json.dump({"settings": settings, "machine": machine_facts(accel), "rows": rows, "ratios": found}, f, indent=1)
+            json.dump({"settings": settings, "machine": machine_facts(accel),
+                       "linux_guest": [servers.LINUX_TUNING, *sorted(comparison.clocks)], "rows": rows, "ratios": found}, f, indent=1)
             f.write("\n")
     say("done in %.0f s%s" % (time.monotonic() - start, "; figures in " + args.json if args.json else ""))
     return 1 if comparison.dead else 0

@@ -7,7 +7,7 @@ import tempfile
 from . import build
 from .guest import die_with_parent
 from .report import UserError
-from .servers import CLIENT_CPU, PORT
+from .servers import PORT
 
 SLACK_SECONDS = 60
 
@@ -34,12 +34,12 @@ def command(options, address, depth, json_path, count=None, seconds=None, rate=N
     return out
 
 
-def run(options, address, depth, pin=False, **kwargs):
-    """One run against a server; raises UserError when mcbench fails or a value that it read was wrong."""
+def run(options, address, depth, cpus=None, **kwargs):
+    """One run against a server, on these CPUs; raises UserError when mcbench fails or a value that it read was wrong."""
     def prepare():
         die_with_parent()
-        if pin:
-            os.sched_setaffinity(0, {CLIENT_CPU % os.cpu_count()})
+        if cpus:
+            os.sched_setaffinity(0, cpus)
 
     with tempfile.NamedTemporaryFile(suffix=".json") as result:
         words = command(options, address, depth, result.name, **kwargs)

@@ -99,6 +99,10 @@ class Trace:
             self.arguments += ["-trace", "enable=" + event]
         self._offset, self._counts = 0, dict.fromkeys(TRACE_EVENTS, 0)
 
+    def restart(self):
+        """QEMU has been started anew and has emptied the file."""
+        self._offset = 0
+
     def read(self):
         """(kicks, interrupts) so far: notifications of a virtqueue, and vectors delivered to a CPU."""
         time.sleep(0.2)

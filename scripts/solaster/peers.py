@@ -153,6 +153,7 @@ for m in %(modules)s; do /bin/busybox insmod /modules/$m; done
 /bin/busybox ip link set eth0 up
 ulimit -n 20000
 cd /
+echo guest: clock source $(/bin/busybox cat /sys/devices/system/clocksource/clocksource0/current_clocksource)
 echo guest: starting
 exec %(command)s
 """
