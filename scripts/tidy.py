@@ -3,9 +3,10 @@
 
     scripts/tidy.py            everything; status 1 if a rule is broken (warnings do not count)
     scripts/tidy.py --fast     without compiling each header alone
+    scripts/tidy.py --unused   also functions that no program of build/release needs (after ninja release)
 
-Rules: layer arrows (which folder may include which, and which way inside it), headers that compile alone, `#pragma once`, banned calls and
-headers, no tabs or trailing blanks, no path of somebody's machine. Warnings: files past 600 lines, functions past 100
+Rules: layer arrows (which folder may include which, and which way inside it), headers that compile alone, `#pragma once`, banned calls
+and headers, no tabs or trailing blanks, clang-format, no path of somebody's machine. Warnings: files past 600 lines, functions past 100
 lines, folders without a README, raw casts without a SAFETY line.
 """
 import concurrent.futures
@@ -13,11 +14,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from solaster import build, report
+from solaster import build, report, unused
 
 ROOT = build.ROOT
 FILE_LINES, FUNCTION_LINES = 600, 100
@@ -199,6 +201,28 @@ def check_readmes(files, found):
                 found.warn(folder, 1, "no README.md")
 
 
+def check_format(files, found):
+    """.clang-format decides; what it would change is an error."""
+    tool = shutil.which("clang-format-19")
+    if not tool:
+        raise report.UserError("clang-format-19 not found; run scripts/setup.sh")
+    sources = [f for f in files if f.endswith((".hh", ".cc", ".h", ".c"))]
+    chunks = [sources[i::os.cpu_count()] for i in range(os.cpu_count())]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        said = pool.map(lambda c: subprocess.run([tool, "-n", *c], cwd=ROOT, capture_output=True, text=True).stderr, chunks)
+        places = re.findall(r"^(\S+?):(\d+):\d+: warning: code should be clang-formatted", "".join(said), re.M)
+    for path, line in {path: line for path, line in reversed(places)}.items():
+        found.error(path, int(line), "not as .clang-format says: clang-format-19 -i %s" % path)
+
+
+def check_unused(files, found):
+    def read_code():
+        return "\n".join(without_comments((ROOT / f).read_text()) for f in files
+                         if f.endswith(CODE) or f == "docs/tutorial.md")
+    for path, function in unused.find_unused("release", read_code):
+        found.error(path, 1, "nobody uses %s" % function)
+
+
 # ---------------------------------------------------------------- headers alone
 
 def compile_header(compiler, path, cache):
@@ -248,6 +272,7 @@ def check_headers(files, found):
 def main():
     p = report.Parser(prog="tidy.py", description=__doc__, formatter_class=report.argparse.RawDescriptionHelpFormatter)
     p.add_argument("--fast", action="store_true", help="do not compile headers")
+    p.add_argument("--unused", action="store_true", help="functions that no built program needs")
     p.add_argument("--quiet", action="store_true", help="no warnings")
     args = p.parse_args()
     found = Findings()
@@ -262,6 +287,9 @@ def main():
             check_code(path, text, found)
     check_readmes(files, found)
     check_order_documented(found)
+    check_format(files, found)
+    if args.unused:
+        check_unused(files, found)
     headers = 0 if args.fast else check_headers(files, found)
     for line in ([] if args.quiet else found.warnings) + found.errors:
         print(line)
