@@ -254,6 +254,9 @@ class promise : public internal::typed_promise<T> {
   }
 
  private:
+  friend class future<T>;
+  // Nobody has taken the future yet: a result would be kept in here.
+  bool is_unobserved() const noexcept { return this->_state == &_local; }
   void fix(promise& x) noexcept {
     if (this->_state == &x._local) {
       this->_state = &_local;
@@ -403,7 +406,13 @@ class [[nodiscard]] future : private internal::future_base {
       _state.clear();
     }
   }
-  void forward_to(promise<T>&& pr) noexcept { forward_to(static_cast<internal::typed_promise<T>&&>(pr)); }
+  void forward_to(promise<T>&& pr) noexcept {
+    if (pr.is_unobserved()) [[unlikely]] {
+      (void)future(std::move(*this));  // as a future that was dropped
+      return;
+    }
+    forward_to(static_cast<internal::typed_promise<T>&&>(pr));
+  }
 
  private:
   // func's result as a future, whether it returns one, returns a value or throws.

@@ -4,8 +4,12 @@
 // copy nothing. `input_stream` lets a program read as much as it needs from the one; `output_stream` gathers small
 // writes, passes large ones on by reference, and holds the writer back while too much is under way.
 //
+// A wait that somebody gave up (with_timeout) goes on: close() waits for it, too, and the socket's shutdown_input(),
+// shutdown() and abort() end it. The bytes that a given-up read would have returned are lost.
+//
 // Owns:    its source or sink, and the buffers in between. A stream is closed (and the future awaited) before it is
-// destroyed. Errors:  exceptional futures. An output stream keeps its first error and reports it from every later call.
+//          destroyed.
+// Errors:  exceptional futures. An output stream keeps its first error and reports it from every later call.
 // Context: shard-local; one reader and one writer at a time. Streams move only while nothing is under way.
 // Limits:  output_stream: `output_queue_factor` times the buffer size may be queued before write() waits.
 #pragma once
@@ -32,9 +36,10 @@ namespace solaster {
 class data_source_impl {
  public:
   virtual ~data_source_impl() = default;
-  // The next bytes, at least one; an empty buffer is the end. Not called again before the future is resolved.
+  // The next bytes, at least one; an empty buffer is the end, which every later call sees, too. A call before the last
+  // one's future is resolved is refused (EBUSY).
   virtual future<temporary_buffer<char>> get() = 0;
-  // Nothing more is wanted. Resolves when no call is under way any more.
+  // Nothing more is wanted: a get() under way sees the end. May be called more than once.
   virtual future<> close() { return make_ready_future<>(); }
 };
 
@@ -62,7 +67,8 @@ class data_sink_impl {
   virtual future<> put(temporary_buffer<char> buf) = 0;
   // Whatever was put is on its way.
   virtual future<> flush() { return make_ready_future<>(); }
-  // No more bytes will come: the peer sees the end. Called once, after the last put resolved.
+  // No more bytes will come: the peer sees the end after what was put, also by a put() that somebody gave up waiting
+  // for. Resolves when the sink has taken all of it, or never will.
   virtual future<> close() = 0;
 };
 
@@ -100,6 +106,49 @@ concept direct_input_consumer = requires(C c, temporary_buffer<char> b) {
   { c(std::move(b)) } -> std::convertible_to<consumption_result>;
 };
 
+namespace internal {
+// The calls of a stream that refer to it and have not come to their end. Whoever made one may have given it up, so that
+// close() is the one to wait for them.
+class calls_under_way {
+ public:
+  calls_under_way() noexcept = default;
+  calls_under_way(calls_under_way&& o) noexcept { o.check_none(); }
+  calls_under_way& operator=(calls_under_way&& o) noexcept {
+    check_none();
+    o.check_none();
+    return *this;
+  }
+  ~calls_under_way() { check_none(); }
+
+  bool none() const noexcept { return _count == 0; }
+  // Resolves when there are none.
+  future<> ended();
+
+  // Stands for one call.
+  class [[nodiscard]] call {
+   public:
+    explicit call(calls_under_way& all) noexcept : _all(all) { ++all._count; }
+    call(const call&) = delete;
+    ~call() { _all.leave(); }
+
+   private:
+    calls_under_way& _all;
+  };
+
+ private:
+  void leave() noexcept;
+  void check_none() const noexcept {
+    if (_count != 0) [[unlikely]] {
+      refuse_to_go();
+    }
+  }
+  [[noreturn]] static void refuse_to_go() noexcept;
+
+  unsigned _count = 0;
+  std::vector<promise<>> _waiting;
+};
+}  // namespace internal
+
 template <typename CharType>
 class input_stream {
   static_assert(std::is_same_v<CharType, char>, "streams are of char");
@@ -110,10 +159,11 @@ class input_stream {
   input_stream(input_stream&&) noexcept = default;
   input_stream& operator=(input_stream&&) noexcept = default;
 
-  // What has arrived, at least one byte; empty at the end of the stream.
+  // What has arrived, at least one byte; empty at the end of the stream, and again whenever it is called there. The
+  // wait is the source's: it does not refer to the stream.
   future<temporary_buffer<char>> read() noexcept {
-    if (_buf.empty() && !_eof) {
-      return _source ? read_from_source() : make_ready_future<temporary_buffer<char>>();
+    if (_buf.empty() && _source) {
+      return _source.get();
     }
     return make_ready_future<temporary_buffer<char>>(std::move(_buf));
   }
@@ -141,21 +191,21 @@ class input_stream {
       _buf = std::move(buf);
     }
   }
-  bool eof() const noexcept { return _eof && _buf.empty(); }
   // Bytes that have arrived and were not read.
   size_t buffered() const noexcept { return _buf.size(); }
 
-  future<> close() noexcept { return _source ? _source.close() : make_ready_future<>(); }
+  // Nothing more is wanted: a read under way sees the end. Resolves when no call refers to the stream any more.
+  future<> close() noexcept;
 
  private:
-  future<temporary_buffer<char>> read_from_source() noexcept;
+  future<> close_slow(future<> closed);
   future<temporary_buffer<char>> read_exactly_slow(size_t n);
   future<temporary_buffer<char>> read_up_to_slow(size_t n);
   future<> skip_slow(uint64_t n);
 
   data_source _source;
   temporary_buffer<char> _buf;  // arrived, not read
-  bool _eof = false;            // the source has said so
+  internal::calls_under_way _calls;
 };
 
 namespace internal {
@@ -224,7 +274,9 @@ class output_stream final : private internal::batch_flush_hook {
   // Sends what was written. With batch_flushes it resolves at once and sending happens at the end of the loop's turn;
   // else when the sink has taken everything.
   future<> flush() noexcept;
-  // Flushes, waits for everything and closes the sink. Called once and awaited.
+  // Flushes, waits until the sink has taken everything, and closes it. Awaited before the stream goes. With a peer that
+  // never reads this waits as long as the connection lives: the socket's shutdown() or abort() ends that. Called again
+  // (after a close that was given up) it waits for the same end.
   future<> close() noexcept;
 
   // Bytes written and not yet taken by the sink.
@@ -240,6 +292,7 @@ class output_stream final : private internal::batch_flush_hook {
   future<> after_append() noexcept;
   future<> wait_for_put();
   future<> settle();
+  future<> flush_slow();
   future<> close_slow();
   void start_put() noexcept;
   void put_done(std::exception_ptr ex) noexcept;
@@ -252,7 +305,9 @@ class output_stream final : private internal::batch_flush_hook {
   std::vector<temporary_buffer<char>> _pending;  // sealed, in order, before _buf
   size_t _queued = 0;                            // bytes in _pending
   std::exception_ptr _ex;                        // the first failure
-  std::optional<promise<>> _waiter;              // a writer that waits for the put under way
+  std::vector<promise<>> _waiters;               // for the end of the put under way: a writer, given-up ones, close()
+  internal::calls_under_way _calls;              // flushes
+  internal::calls_under_way _closing;            // close()
   bool _batch_flushes = false;
   bool _in_flight = false;    // a put is under way: no second one starts
   bool _flush_again = false;  // when it ends, put what has come meanwhile
@@ -263,6 +318,7 @@ template <typename CharType>
 template <typename Consumer>
   requires input_consumer<Consumer> || direct_input_consumer<Consumer>
 future<> input_stream<CharType>::consume(Consumer& consumer) {
+  internal::calls_under_way::call mine(_calls);
   for (;;) {
     auto buf = co_await read();
     bool at_end = buf.empty();

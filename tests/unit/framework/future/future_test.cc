@@ -240,3 +240,15 @@ TEST(when_all, gives_ready_futures_and_their_values) {
   EXPECT_EQ(g.get(), (std::tuple<int, std::string>(1, "x")));
   EXPECT_THROW(when_all_succeed(make_ready_future<>(), make_exception_future<>(oops())).get(), oops);
 }
+
+// The result was written to where the promise had been.
+TEST(future, forwarding_to_a_promise_whose_future_nobody_took_drops_the_result) {
+  promise<std::string> source;
+  auto target = std::make_unique<promise<std::string>>();
+  source.get_future().forward_to(std::move(*target));
+  target.reset();
+  source.set_value(std::string(100, 'x'));
+  promise<std::string> other;
+  make_ready_future<std::string>("ready").forward_to(std::move(other));
+  run_queued();
+}

