@@ -38,6 +38,8 @@ ARROWS = {
 # order stands in the top folder's README. What is not in the table is not checked yet.
 FOLDER_ORDER = {
     "net": ("base", "packet", "wire", "device", "virtio", "host", "ip", "udp", "tcp", "stack"),
+    "kernel": ("include", "lib", "abi", "arch", "sync", "firmware", "mm", "sched", "drivers", "direct", "fs", "task", "sys",
+               "platform", "debug", "boot"),
 }
 # Folder: headers it may not include, as a regular expression of the name between the brackets.
 BANNED_HEADERS = {

@@ -7,17 +7,17 @@
 #include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/arch/x86_64/smp.hh"
 #include "kernel/arch/x86_64/xstate_private.hh"
-#include "kernel/boot/acpi.hh"
-#include "kernel/boot/pvh.hh"
 #include "kernel/boot/selftest.hh"
 #include "kernel/drivers/console.hh"
 #include "kernel/drivers/entropy_private.hh"
 #include "kernel/drivers/power_private.hh"
+#include "kernel/firmware/acpi.hh"
+#include "kernel/firmware/pvh.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/mm/setup.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/sched/scheduler.hh"
-#include "kernel/task/hooks.hh"
 
 extern "C" {
 extern char boot_stack_top[];

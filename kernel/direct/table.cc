@@ -5,8 +5,8 @@
 #include "kernel/direct/direct.hh"
 #include "kernel/direct/functions.hh"
 #include "kernel/drivers/console.hh"
-#include "kernel/drivers/entropy.hh"
 #include "kernel/drivers/power.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/mm/user_access.hh"
 
 namespace solaster::kernel::direct {

@@ -1,6 +1,6 @@
 // ChaCha20 (RFC 8439) with fast key erasure: each request makes a block for the next key before any for the caller.
 
-#include "kernel/drivers/entropy.hh"
+#include "kernel/lib/entropy.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/drivers/entropy_private.hh"

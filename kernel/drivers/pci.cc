@@ -1,6 +1,6 @@
 #include "kernel/drivers/pci.hh"
 
-#include "kernel/boot/acpi.hh"
+#include "kernel/firmware/acpi.hh"
 #include "kernel/mm/kernel_map.hh"
 
 namespace solaster::kernel::pci {

@@ -1,8 +1,8 @@
 #include "kernel/drivers/power.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"
-#include "kernel/boot/acpi.hh"
 #include "kernel/drivers/power_private.hh"
+#include "kernel/firmware/acpi.hh"
 #include "kernel/mm/kernel_map.hh"
 
 namespace solaster::kernel {

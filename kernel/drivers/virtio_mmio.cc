@@ -1,7 +1,7 @@
 #include "kernel/drivers/virtio_mmio.hh"
 
-#include "kernel/boot/acpi.hh"
-#include "kernel/boot/boot_info.hh"
+#include "kernel/firmware/acpi.hh"
+#include "kernel/firmware/boot_info.hh"
 #include "kernel/mm/kernel_map.hh"
 
 namespace solaster::kernel {

@@ -1,10 +1,10 @@
 // /dev: the devices that are only software, and the console.
 // Spec: null(4), random(4), full(4); numbers from Linux Documentation/admin-guide/devices.txt.
 
-#include "kernel/drivers/entropy.hh"
 #include "kernel/fs/path.hh"
 #include "kernel/fs/ramfs.hh"
 #include "kernel/fs/tty.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/lib/panic.hh"
 
 namespace solaster::kernel::fs {

@@ -1,10 +1,16 @@
 #include "kernel/fs/pipe.hh"
 
+#include <atomic>
+#include <cstring>
+#include <memory>
+
+#include "kernel/abi/file.hh"
+#include "kernel/fs/program.hh"
+#include "kernel/lib/ref.hh"
 #include "kernel/lib/types.hh"
 #include "kernel/mm/shortage.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/sync/wait_queue.hh"
-#include "kernel/task/signal.hh"
 
 namespace solaster::kernel::fs {
 
@@ -48,7 +54,7 @@ class pipe_file : public file {
         return errc::again;
       auto ready = [&] { return p.used() || p.writers.load() == 0; };
       if (p.changed.wait(ready) == wait_result::interrupted)
-        return task::restart_if_asked;
+        return restart_if_asked;
     }
   }
 
@@ -61,8 +67,7 @@ class pipe_file : public file {
         if (p.readers.load() == 0) {
           if (total)
             return total;
-          task::send_to_thread(task::current_task().tid, abi::sig_pipe,
-                               task::make_siginfo(abi::sig_pipe, abi::si_user));
+          raise_broken_pipe();
           return errc::pipe;
         }
         size_t room = pipe_bytes - p.used();
@@ -79,7 +84,7 @@ class pipe_file : public file {
       size_t wanted = from.left() < pipe_atomic_bytes ? from.left() : 1;
       auto ready = [&] { return pipe_bytes - p.used() >= wanted || p.readers.load() == 0; };
       if (p.changed.wait(ready) == wait_result::interrupted)
-        return total ? result<size_t>(total) : result<size_t>(task::restart_if_asked);
+        return total ? result<size_t>(total) : result<size_t>(restart_if_asked);
     }
     return total;
   }
@@ -180,7 +185,7 @@ class event_file : public file {
       if (nonblocking())
         return errc::again;
       if (_changed.wait([&] { return _count.load() != 0; }) == wait_result::interrupted)
-        return task::restart_if_asked;
+        return restart_if_asked;
     }
   }
 
@@ -207,7 +212,7 @@ class event_file : public file {
       if (nonblocking())
         return errc::again;
       if (_changed.wait([&] { return value < ~u64{0} - _count.load(); }) == wait_result::interrupted)
-        return task::restart_if_asked;
+        return restart_if_asked;
     }
   }
 

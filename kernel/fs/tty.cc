@@ -2,11 +2,13 @@
 
 #include <cstring>
 
+#include "kernel/abi/file.hh"
 #include "kernel/drivers/console.hh"
 #include "kernel/fs/path.hh"
+#include "kernel/fs/program.hh"
 #include "kernel/fs/ramfs.hh"
 #include "kernel/mm/user_access.hh"
-#include "kernel/task/signal.hh"
+#include "kernel/sched/thread.hh"
 
 namespace solaster::kernel::fs {
 
@@ -28,7 +30,7 @@ wait_queue waiting;
 
 void on_input(u8 byte) {
   if (byte == interrupt_character) {
-    task::send_to_process(abi::sig_int, task::make_siginfo(abi::sig_int, abi::si_kernel));
+    interrupt_program();
     return;
   }
   u32 head = input.head.load(std::memory_order_relaxed);
@@ -60,7 +62,7 @@ class tty_file : public file {
       if (nonblocking())
         return errc::again;
       if (waiting.wait(has_input) == wait_result::interrupted)
-        return task::restart_if_asked;
+        return restart_if_asked;
     }
   }
 
@@ -105,7 +107,7 @@ class tty_file : public file {
         return 0;
       }
       case abi::tiocgpgrp: {
-        if (!mm::put(mm::program_pointer<i32>(argument), task::process_id))
+        if (!mm::put(mm::program_pointer<i32>(argument), foreground_group()))
           return errc::fault;
         return 0;
       }

@@ -1,9 +1,6 @@
 #include "kernel/lib/print.hh"
 
-#include "kernel/drivers/console.hh"
-#include "kernel/lib/log_ring.hh"
 #include "kernel/lib/memory.hh"
-#include "kernel/sync/spinlock.hh"
 
 namespace solaster::kernel {
 namespace {
@@ -146,49 +143,4 @@ std::string_view vformat(char* out, usize size, std::string_view fmt, const form
   return {s.out, s.used};
 }
 
-namespace log {
-namespace {
-
-constexpr usize ring_size = 16384;
-constexpr usize line_max = 512;
-char ring[ring_size];
-u64 ring_end = 0;  // bytes written since boot
-spinlock ring_lock{rank::log};
-int shown_level = static_cast<int>(level::warn);
-
-}  // namespace
-
-void set_level(int l) {
-  shown_level = l;
-}
-bool enabled(level l) {
-  return static_cast<int>(l) <= shown_level;
-}
-
-void vwrite(level l, std::string_view fmt, const format_arg* args, usize count) {
-  char line[line_max];
-  constexpr std::string_view prefix = "solaster: ";
-  memcpy(line, prefix.data(), prefix.size());
-  usize n = prefix.size() + vformat(line + prefix.size(), line_max - prefix.size() - 1, fmt, args, count).size();
-  line[n++] = '\n';
-  {
-    lock_guard g(ring_lock);
-    for (usize i = 0; i < n; i++)
-      ring[ring_end++ % ring_size] = line[i];
-  }
-  if (enabled(l))
-    console::write({line, n});
-}
-
-usize copy_ring(char* out, usize size) {
-  lock_guard g(ring_lock);
-  u64 have = ring_end < ring_size ? ring_end : ring_size;
-  if (have > size)
-    have = size;
-  for (u64 i = 0; i < have; i++)
-    out[i] = ring[(ring_end - have + i) % ring_size];
-  return have;
-}
-
-}  // namespace log
 }  // namespace solaster::kernel

@@ -68,8 +68,7 @@ void write(level l, std::string_view fmt, const Args&... args) {
   const format_arg list[] = {format_arg(args)..., format_arg(0)};
   vwrite(l, fmt, list, sizeof...(args));
 }
-// Each call is one line on the console, "solaster: " before it; no newline in `fmt`. Lines before the console exists,
-// and lines that are not shown, stay in a ring of 16 KiB.
+// Each call is one line on the console, "solaster: " before it; no newline in `fmt`. What the level hides is gone.
 template <typename... Args>
 void error(std::string_view fmt, const Args&... args) {
   write(level::error, fmt, args...);

@@ -1,6 +1,6 @@
 #include "kernel/mm/address_space.hh"
 
-#include "kernel/drivers/entropy.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/areas.hh"
 #include "kernel/mm/frames.hh"

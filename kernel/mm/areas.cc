@@ -1,6 +1,6 @@
 #include "kernel/mm/areas.hh"
 
-#include "kernel/drivers/entropy.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/user_access.hh"

@@ -1,8 +1,7 @@
 #include "kernel/mm/kernel_map.hh"
 
-#include "kernel/arch/x86_64/paging.hh"
 #include "kernel/lib/panic.hh"
-#include "kernel/sched/thread.hh"
+#include "kernel/mm/paging.hh"
 #include "kernel/sync/spinlock.hh"
 
 namespace solaster::kernel::mm {

@@ -7,6 +7,10 @@
 #include "kernel/lib/types.hh"
 #include "kernel/mm/frames.hh"
 
+namespace solaster::kernel {
+inline constexpr usize kernel_stack_size = 16384;
+}
+
 namespace solaster::kernel::mm {
 
 inline constexpr u64 kernel_map_base = 0xffff'c000'0000'0000;

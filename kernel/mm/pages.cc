@@ -1,12 +1,12 @@
 // Page-table work of the program's half. The space's mutex is held.
 
-#include "kernel/arch/x86_64/paging.hh"
 #include "kernel/arch/x86_64/smp.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/areas.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/mm/frames_private.hh"
+#include "kernel/mm/paging.hh"
 
 namespace solaster::kernel::mm {
 namespace {

@@ -1,13 +1,13 @@
 #include "kernel/mm/setup.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"
-#include "kernel/arch/x86_64/paging.hh"
 #include "kernel/arch/x86_64/smp.hh"
-#include "kernel/boot/pvh.hh"
+#include "kernel/firmware/pvh.hh"
 #include "kernel/lib/image.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/frames_private.hh"
+#include "kernel/mm/paging.hh"
 
 extern "C" char boot_stack[];
 

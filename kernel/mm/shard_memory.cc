@@ -1,9 +1,9 @@
 #include "kernel/mm/shard_memory.hh"
 
-#include "kernel/arch/x86_64/paging.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/areas.hh"
 #include "kernel/mm/frames_private.hh"
+#include "kernel/mm/paging.hh"
 #include "kernel/mm/user_access.hh"
 
 namespace solaster::kernel::mm {

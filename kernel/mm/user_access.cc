@@ -3,7 +3,6 @@
 #include "kernel/arch/x86_64/traps.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/address_space.hh"
-#include "kernel/sched/thread.hh"
 
 namespace solaster::kernel::mm {
 namespace {
@@ -13,11 +12,11 @@ constexpr int efault = -14, enametoolong = -36;
 // While one lives, a fault is not served: it fails at once.
 class nofault_scope {
  public:
-  nofault_scope() : _thread(current()) { _thread->nofault.fetch_add(1, std::memory_order_relaxed); }
-  ~nofault_scope() { _thread->nofault.fetch_sub(1, std::memory_order_relaxed); }
+  nofault_scope() : _depth(nofault_depth()) { _depth.fetch_add(1, std::memory_order_relaxed); }
+  ~nofault_scope() { _depth.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
-  thread* _thread;
+  std::atomic<u32>& _depth;
 };
 
 bool is_program(const void* p, usize n) {

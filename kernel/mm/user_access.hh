@@ -6,6 +6,7 @@
 // spinlock: they fail where a fault would have to be served.
 #pragma once
 
+#include <atomic>
 #include <span>
 #include <string_view>
 
@@ -26,6 +27,9 @@ T* program_pointer(uptr address) {
 inline bool is_program_range(uptr p, usize n) {
   return p < program_end && n <= program_end - p;
 }
+
+// The current thread's count of scopes in which a fault is not served but fails at once. Defined in kernel/sched.
+std::atomic<u32>& nofault_depth();
 
 [[nodiscard]] bool copy_in(void* dst, const void* program_src, usize n);
 [[nodiscard]] bool copy_out(void* program_dst, const void* src, usize n);

@@ -1,6 +1,7 @@
 // Who runs where: a first-in first-out queue for each CPU, a slice only while somebody waits, idle CPUs steal.
 
 #include "kernel/sched/scheduler.hh"
+#include "kernel/mm/user_access.hh"
 
 #include "kernel/arch/x86_64/interrupts.hh"
 #include "kernel/arch/x86_64/smp.hh"
@@ -8,9 +9,14 @@
 #include "kernel/arch/x86_64/xstate.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
+#include "kernel/mm/user_access.hh"
 #include "kernel/sched/run_queue.hh"
 
 namespace solaster::kernel {
+
+std::atomic<u32>& mm::nofault_depth() {
+  return current()->nofault;
+}
 
 thread* current() {
   return SOLASTER_GS_READ(thread*, 8);

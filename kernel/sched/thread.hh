@@ -12,7 +12,9 @@
 #include "kernel/arch/x86_64/xstate_private.hh"
 #include "kernel/lib/errno.hh"
 #include "kernel/lib/types.hh"
+#include "kernel/mm/kernel_map.hh"
 #include "kernel/sched/clock.hh"
+#include "kernel/sync/park.hh"
 
 namespace solaster::kernel {
 
@@ -20,7 +22,6 @@ namespace task {
 struct task_state;  // kernel/task's part of a thread: tid, signal masks, robust list, clear_child_tid, ...
 }
 
-inline constexpr usize kernel_stack_size = 16384;
 inline constexpr unsigned cpus_max = 64;
 
 enum class thread_state : u8 { running, ready, parked, dead };
@@ -67,11 +68,7 @@ struct thread {
   void* argument = nullptr;
 };
 
-thread* current();
-
 namespace sched {
-
-enum class park_result : u8 { woken, timed_out };
 
 // A thread that has not started: allocate, fill (`task`, `fs_base`), then start().
 // kernel form: runs entry(argument) in the kernel with depth 1; returning ends the thread.
@@ -86,12 +83,9 @@ void drop(thread* t);   // one less; the last frees it (never the running thread
 // The current kernel thread becomes a program thread: jumps to the program with these registers.
 [[noreturn]] void enter_program(const trap_frame& start);
 
-park_result park(u64 deadline = never);
-void unpark(thread* t);          // any context
+// park, unpark and is_interrupted: kernel/sync/park.hh.
 void yield();                    // lets others of this CPU run
 void sleep_until(u64 deadline);  // not interruptible
-// True when work_pending is set for the current thread: an interruptible wait ends with EINTR.
-bool is_interrupted();
 
 status set_affinity(thread* t, u64 mask);  // EINVAL: no CPU of it exists; moves the current thread at once
 unsigned cpu_count();                      // CPUs that the firmware lists (fixed at boot)

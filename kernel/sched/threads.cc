@@ -6,10 +6,10 @@
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/kernel_map.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/sched/run_queue.hh"
 #include "kernel/sched/scheduler.hh"
 #include "kernel/sched/thread.hh"
-#include "kernel/task/hooks.hh"
 
 namespace solaster::kernel::sched {
 

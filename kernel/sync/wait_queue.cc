@@ -1,7 +1,7 @@
 #include "kernel/sync/wait_queue.hh"
 
 #include "kernel/lib/panic.hh"
-#include "kernel/sched/thread.hh"
+#include "kernel/sync/park.hh"
 
 namespace solaster::kernel {
 

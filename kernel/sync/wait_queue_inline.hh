@@ -1,7 +1,7 @@
 // Template bodies of wait_queue.hh.
 #pragma once
 
-#include "kernel/sched/thread.hh"
+#include "kernel/sync/park.hh"
 #include "kernel/sync/wait_queue.hh"
 
 namespace solaster::kernel {

@@ -3,8 +3,8 @@
 #include <atomic>
 
 #include "kernel/lib/print.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/sys/call.hh"
-#include "kernel/task/hooks.hh"
 #include "kernel/task/signal.hh"
 
 namespace solaster::kernel {
@@ -71,7 +71,7 @@ extern "C" long syscall_dispatch(syscall_frame* frame) {
   auto r = sys::table.entries[number].handler(c);
   if (r)
     return *r;
-  if (int(r.error()) >= int(task::restart_if_asked))
+  if (int(r.error()) >= int(restart_if_asked))
     current()->work_pending.store(1);  // settled on the way out
   return -i64(r.error());
 }

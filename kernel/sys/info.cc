@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "kernel/abi/task.hh"
-#include "kernel/drivers/entropy.hh"
 #include "kernel/fs/fd_table.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/sys/call.hh"

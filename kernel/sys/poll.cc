@@ -57,7 +57,7 @@ answer poll_until(call& c, u64 deadline) {
   int ready = 0;
   auto result = pollers.wait([&] { return (ready = look(entries.get(), count)) != 0; }, deadline);
   if (result == wait_result::interrupted)
-    return task::restart_without_handler;
+    return restart_without_handler;
   if (!mm::copy_out(c.p<void>(0), entries.get(), count * sizeof(abi::pollfd)))
     return errc::fault;
   return ready;
@@ -76,7 +76,7 @@ answer sys_poll(call& c) {
   if (!take_restart_deadline(deadline))
     deadline = ms < 0 ? never : deadline_in(u64(ms) * 1'000'000);
   auto r = poll_until(c, deadline);
-  if (!r && r.error() == task::restart_without_handler && deadline != never)
+  if (!r && r.error() == restart_without_handler && deadline != never)
     return interrupted_wait(c, deadline);
   return r;
 }
@@ -94,7 +94,7 @@ answer sys_ppoll(call& c) {
   t.saved_mask = t.blocked;
   task::set_blocked(mask);
   auto r = poll_until(c, deadline);
-  if (!r && r.error() == task::restart_without_handler) {
+  if (!r && r.error() == restart_without_handler) {
     t.restore_mask = true;
   } else {
     task::set_blocked(t.saved_mask);

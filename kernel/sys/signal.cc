@@ -124,13 +124,13 @@ answer sys_rt_sigsuspend(call& c) {
   while (!sched::is_interrupted())
     sched::park();
   t.restore_mask = true;
-  return task::restart_without_handler;
+  return restart_without_handler;
 }
 
 answer sys_pause(call&) {
   while (!sched::is_interrupted())
     sched::park();
-  return task::restart_without_handler;
+  return restart_without_handler;
 }
 
 answer sys_sigaltstack(call& c) {

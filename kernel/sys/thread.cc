@@ -57,7 +57,7 @@ answer futex_wait(call& c, int command, bool is_realtime) {
     return 0;
   if (r.error() != errc::intr)
     return r.error();
-  return deadline == never ? task::restart_if_asked : interrupted_wait(c, deadline);
+  return deadline == never ? restart_if_asked : interrupted_wait(c, deadline);
 }
 
 // FUTEX_WAKE_OP's operation on the second word: OP << 28 | CMP << 24 | OPARG << 12 | CMPARG.

@@ -93,7 +93,7 @@ errc interrupted_wait(const call& c, u64 deadline) {
   auto& t = task::current_task();
   t.restart_call = c.frame->error + 1;
   t.restart_deadline = deadline;
-  return task::restart_with_deadline;
+  return restart_with_deadline;
 }
 
 bool take_restart_deadline(u64& deadline) {
@@ -128,8 +128,8 @@ answer sys_clock_nanosleep(call& c) {
     wanted = i64(wanted) > offset ? wanted - u64(offset) : 0;
   }
   auto r = sleep_until(c, wanted, 0);
-  if (!r && r.error() == task::restart_with_deadline)
-    return task::restart_without_handler;
+  if (!r && r.error() == restart_with_deadline)
+    return restart_without_handler;
   return r;
 }
 

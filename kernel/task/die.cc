@@ -8,7 +8,7 @@
 #include "kernel/lib/symbols.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/user_access.hh"
-#include "kernel/task/hooks.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/task/signal.hh"
 
 namespace solaster::kernel::task {

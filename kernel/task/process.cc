@@ -8,7 +8,7 @@
 #include "kernel/lib/print.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/futex.hh"
-#include "kernel/task/hooks.hh"
+#include "kernel/sched/hooks.hh"
 
 namespace solaster::kernel::task {
 

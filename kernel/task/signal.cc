@@ -2,7 +2,8 @@
 
 #include "kernel/abi/task.hh"
 #include "kernel/direct/direct.hh"
-#include "kernel/task/hooks.hh"
+#include "kernel/fs/program.hh"
+#include "kernel/sched/hooks.hh"
 
 namespace solaster::kernel::task {
 
@@ -225,3 +226,19 @@ void on_return_to_program(trap_frame* frame) {
 }
 
 }  // namespace solaster::kernel::task
+
+namespace solaster::kernel::fs {
+
+void raise_broken_pipe() {
+  task::send_to_thread(task::current_task().tid, abi::sig_pipe, task::make_siginfo(abi::sig_pipe, abi::si_user));
+}
+
+void interrupt_program() {
+  task::send_to_process(abi::sig_int, task::make_siginfo(abi::sig_int, abi::si_kernel));
+}
+
+i32 foreground_group() {
+  return task::process_id;
+}
+
+}  // namespace solaster::kernel::fs

@@ -9,11 +9,6 @@
 
 namespace solaster::kernel::task {
 
-// errc values that never reach a program: the call is restarted, or ends with EINTR, when the signal is dealt with.
-inline constexpr errc restart_if_asked{512};         // ERESTARTSYS: restarted without a handler or with SA_RESTART
-inline constexpr errc restart_without_handler{514};  // ERESTARTNOHAND
-inline constexpr errc restart_with_deadline{516};    // ERESTART_RESTARTBLOCK: as 514, task_state::restart_deadline kept
-
 abi::siginfo make_siginfo(int number, i32 code);
 
 void send_to_process(int number, const abi::siginfo& info);

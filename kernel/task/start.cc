@@ -6,15 +6,15 @@
 #include <cstring>
 
 #include "kernel/arch/x86_64/cpu.hh"
-#include "kernel/boot/boot_info.hh"
 #include "kernel/direct/direct.hh"
-#include "kernel/drivers/entropy.hh"
+#include "kernel/firmware/boot_info.hh"
 #include "kernel/fs/tty.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/user_access.hh"
-#include "kernel/task/hooks.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/task/process.hh"
 
 namespace solaster::kernel::task {

@@ -1,8 +1,8 @@
-#include "kernel/boot/boot_info.hh"
+#include "kernel/firmware/boot_info.hh"
 
-#include "kernel/boot/pvh.hh"
+#include "kernel/arch/x86_64/physical.hh"
+#include "kernel/firmware/pvh.hh"
 #include "kernel/lib/memory.hh"
-#include "kernel/mm/frames.hh"
 
 namespace solaster::kernel {
 namespace {

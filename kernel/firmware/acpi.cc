@@ -1,8 +1,8 @@
-#include "kernel/boot/acpi.hh"
+#include "kernel/firmware/acpi.hh"
 
+#include "kernel/arch/x86_64/physical.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
-#include "kernel/mm/frames.hh"
 
 namespace solaster::kernel {
 namespace {

@@ -2,7 +2,7 @@
 // Spec: Xen hvm/start_info.h, version 1.
 #pragma once
 
-#include "kernel/boot/boot_info.hh"
+#include "kernel/firmware/boot_info.hh"
 
 namespace solaster::kernel {
 

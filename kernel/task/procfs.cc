@@ -2,11 +2,11 @@
 // Spec: proc(5); field order of stat and status as Linux fs/proc/array.c.
 
 #include "kernel/arch/x86_64/cpu.hh"
-#include "kernel/boot/boot_info.hh"
-#include "kernel/drivers/entropy.hh"
+#include "kernel/firmware/boot_info.hh"
 #include "kernel/fs/generated.hh"
 #include "kernel/fs/path.hh"
 #include "kernel/fs/ramfs.hh"
+#include "kernel/lib/entropy.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/mm/user_access.hh"

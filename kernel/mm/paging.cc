@@ -1,4 +1,4 @@
-#include "kernel/arch/x86_64/paging.hh"
+#include "kernel/mm/paging.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/lib/memory.hh"

@@ -4,15 +4,15 @@
 
 #include "kernel/arch/x86_64/descriptors.hh"
 #include "kernel/arch/x86_64/interrupts.hh"
-#include "kernel/arch/x86_64/paging.hh"
 #include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/arch/x86_64/smp_private.hh"
 #include "kernel/arch/x86_64/xstate_private.hh"
-#include "kernel/boot/acpi.hh"
+#include "kernel/firmware/acpi.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/mm/kernel_map.hh"
+#include "kernel/mm/paging.hh"
 #include "kernel/sched/scheduler.hh"
 
 extern "C" {

@@ -18,10 +18,10 @@
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/kernel_map.hh"
 #include "kernel/mm/user_access.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/sched/scheduler.hh"
 #include "kernel/sched/thread.hh"
 #include "kernel/sync/spinlock.hh"
-#include "kernel/task/hooks.hh"
 
 namespace solaster::kernel {
 namespace {

@@ -6,8 +6,8 @@
 
 #include <span>
 
+#include "kernel/arch/x86_64/physical.hh"
 #include "kernel/lib/types.hh"
-#include "kernel/mm/frames.hh"
 
 namespace solaster::kernel {
 

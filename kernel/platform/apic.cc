@@ -3,7 +3,7 @@
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/arch/x86_64/interrupts.hh"
 #include "kernel/arch/x86_64/per_cpu.hh"
-#include "kernel/boot/acpi.hh"
+#include "kernel/firmware/acpi.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/kernel_map.hh"
 #include "kernel/sched/clock.hh"

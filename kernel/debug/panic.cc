@@ -10,8 +10,8 @@
 #include "kernel/drivers/power.hh"
 #include "kernel/lib/symbols.hh"
 #include "kernel/mm/frames.hh"
+#include "kernel/sched/hooks.hh"
 #include "kernel/sched/thread.hh"
-#include "kernel/task/hooks.hh"
 
 namespace solaster::kernel {
 namespace {
