@@ -27,7 +27,7 @@ class capture_queue final : public net::queue, private net::pcap_writer::sink {
 
   size_t receive(net::packet_list& into, size_t max) noexcept override;
   size_t transmit(net::packet_list& from) noexcept override;
-  void refill() noexcept override { _inner.refill(); }
+  bool starving() const noexcept override { return _inner.starving(); }
   void reap() noexcept override { _inner.reap(); }
   void kick() noexcept override { _inner.kick(); }
   bool arm() noexcept override;

@@ -55,7 +55,7 @@ class tap_queue final : public net::queue {
   ~tap_queue() override { *_alive = false; }
 
   size_t receive(net::packet_list& into, size_t max) noexcept override;
-  void refill() noexcept override {}
+  bool starving() const noexcept override { return _retry; }
   size_t transmit(net::packet_list& from) noexcept override;
   void reap() noexcept override {}
   void kick() noexcept override {}
@@ -77,12 +77,16 @@ class tap_queue final : public net::queue {
   bool _readable = true;  // as far as is known: read() has not said otherwise
   bool _writable = true;
   bool _blocked = false;  // a transmit came back short
+  bool _retry = false;    // reading failed, or the wait for it: nothing will say when it is worth another try
   std::shared_ptr<bool> _alive = std::make_shared<bool>(true);
   net::queue_stats _stats;
 };
 
 size_t tap_queue::receive(net::packet_list& into, size_t max) noexcept {
   size_t n = 0;
+  if (std::exchange(_retry, false)) [[unlikely]] {
+    _readable = true;
+  }
   while (n < max && _readable) {
     net::packet_ptr p = read_packet();
     if (!p) {
@@ -112,7 +116,11 @@ net::packet_ptr tap_queue::read_packet() noexcept {
       return nullptr;
     }
     if (errno != EAGAIN) {
-      ++_stats.device_errors;  // EBADFD: the interface was taken away
+      // EBADFD: the interface was taken away. A wait would be over at once, again and again.
+      ++_stats.device_errors;
+      _readable = false;
+      _retry = true;
+      return nullptr;
     }
     note_when(_fd.readable(), &tap_queue::_readable);
     return nullptr;
@@ -202,13 +210,17 @@ tap_queue::outcome tap_queue::write_packet(net::packet& p) noexcept {
 void tap_queue::note_when(future<> ready, bool tap_queue::* flag) noexcept {
   this->*flag = false;
   (void)std::move(ready).then_wrapped([this, flag, alive = _alive](future<> f) {
-    if (f.failed()) {
-      (void)f.get_exception();  // the descriptor was closed: nobody reads any more
-    } else {
+    if (!f.failed()) {
       f.ignore_ready_future();
       if (*alive) {
         this->*flag = true;
       }
+      return;
+    }
+    (void)f.get_exception();
+    if (*alive) {  // else the descriptor was closed, and nobody reads any more
+      _retry = true;
+      _writable = true;
     }
   });
 }
@@ -226,7 +238,7 @@ class tap_device final : public net::device {
       hash = (hash ^ uint8_t(c)) * 16777619u;
     }
     _info.mac.bytes = {0x02, 0x50, uint8_t(hash >> 24), uint8_t(hash >> 16), uint8_t(hash >> 8), uint8_t(hash)};
-    _info.tx_checksum = _info.rx_checksum = _info.tso4 = true;
+    _info.tx_checksum = _info.tso4 = true;
     _info.queue_pairs_max = uint16_t(_descriptors.size());
   }
 

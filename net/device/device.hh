@@ -22,7 +22,6 @@ struct device_info {
   uint16_t queue_pairs_max = 1;
   bool link_up = true;
   bool tx_checksum = false;     // completes partial checksums
-  bool rx_checksum = false;     // marks packets valid or partial
   bool tso4 = false;            // cuts gso_type::tcpv4
   bool receives_large = false;  // may deliver packets larger than the MTU (GUEST_TSO4)
   bool rss = false;             // set_rss works
@@ -46,10 +45,12 @@ struct queue_stats {
 class queue {
  public:
   virtual ~queue() = default;
-  // Appends up to `max` received packets; returns how many.
+  // Appends up to `max` received packets; returns how many. Gives the ring empty buffers for those it has used up,
+  // whether or not anything good was in them.
   virtual size_t receive(packet_list& into, size_t max) noexcept = 0;
-  // Gives empty buffers to the receive ring.
-  virtual void refill() noexcept = 0;
+  // The ring lacks buffers because memory ran out: it may be deaf, and no interrupt says when memory is back. Whoever
+  // sleeps on this queue calls receive() again after a while.
+  virtual bool starving() const noexcept { return false; }
   // Takes packets from the front while there is room; returns how many. What is taken is sent or counted as dropped.
   virtual size_t transmit(packet_list& from) noexcept = 0;
   // Lets go of sent packets.

@@ -7,7 +7,7 @@ namespace solaster::net {
 loopback_device::loopback_device(mac_address mac, uint16_t queue_pairs, bool offloads) noexcept {
   _info.mac = mac;
   _info.queue_pairs_max = std::clamp<uint16_t>(queue_pairs, 1, pairs_max);
-  _info.tx_checksum = _info.rx_checksum = _info.tso4 = _info.receives_large = offloads;
+  _info.tx_checksum = _info.tso4 = _info.receives_large = offloads;
 }
 
 void loopback_device::join(loopback_device& a, loopback_device& b) noexcept {

@@ -32,7 +32,6 @@ class loopback_device final : public device {
   class pair final : public queue {
    public:
     size_t receive(packet_list& into, size_t max) noexcept override;
-    void refill() noexcept override {}
     size_t transmit(packet_list& from) noexcept override;
     void reap() noexcept override {}
     void kick() noexcept override {}

@@ -23,7 +23,6 @@ struct buffer {
   uint32_t capacity = 0;
   uint32_t refs = 0;    // live fragments; 0 only inside a pool or within recycle
   uint32_t charge = 0;  // bytes this buffer really pins: what limits are counted in
-  uint32_t tag = 0;     // the maker's
   dma_addr bus;         // of data[0]; unreachable: ask memory::translate
   void (*recycle)(buffer*) noexcept = nullptr;
   void* owner = nullptr;   // the maker's: its pool, its object
@@ -93,6 +92,13 @@ class fragment {
   void append(uint32_t n) noexcept {
     CHECK(n <= tailroom());
     _length += n;
+  }
+
+  bool is_valid() const noexcept {
+    if (!_buffer)
+      return _length == 0;
+    return _buffer->refs > 0 && _begin >= _buffer->data &&
+           uint64_t(_begin - _buffer->data) + _length <= _buffer->capacity;
   }
 
   dma_addr bus(memory& m) const noexcept {

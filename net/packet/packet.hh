@@ -34,8 +34,6 @@ struct packet_offload {
   uint16_t checksum_offset = 0;  // send, partial: of the field, from checksum_start
   uint16_t gso_size = 0;         // payload bytes a segment
   uint16_t header_length = 0;    // send, gso: all headers up to the payload
-  bool has_hash = false;
-  uint32_t hash = 0;  // receive: Toeplitz, where the device reports it
 };
 
 class packet {
@@ -123,6 +121,17 @@ class packet {
     for (uint32_t i = 0; i < _count; ++i)
       sum += _fragments[i].owner()->charge;
     return sum;
+  }
+  // The size is the sum of the fragments', each of which lies in its buffer; behind the last there is none.
+  bool is_valid() const noexcept {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < fragments_max; ++i) {
+      const fragment& f = _fragments[i];
+      if (bool(f) != (i < _count) || !f.is_valid())
+        return false;
+      sum += f.size();
+    }
+    return sum == _size && _slab;
   }
   void clear() noexcept {
     for (uint32_t i = 0; i < _count; ++i)

@@ -96,8 +96,9 @@ result<> net_device::read_info() noexcept {
     _pairs_device = pairs;
     _info.queue_pairs_max = std::min<uint16_t>(pairs, pairs_max);
     if (2 * uint32_t(pairs) >= transport::queues_max) {
-      // The control queue would be out of reach: do without it.
+      // The control queue would be out of reach: do without it, and without what needs it.
       _info.queue_pairs_max = 1;
+      _features &= ~feature::net_rss;
     }
   }
   if (uint16_t v = _transport.vectors(); v > 0)
@@ -111,7 +112,6 @@ result<> net_device::read_info() noexcept {
     _info.rss = enough;
   }
   _info.tx_checksum = has(feature::net_csum);
-  _info.rx_checksum = has(feature::net_guest_csum);
   _info.tso4 = has(feature::net_host_tso4);
   _info.receives_large = has(feature::net_guest_tso4);
   _info.link_up = read_link_up();
@@ -149,6 +149,7 @@ result<queue*> net_device::open_queue(const queue_config& config, memory& m, pac
   s.buffer_size = config.buffer_size;
   s.event_idx = has(feature::ring_event_idx);
   s.mergeable = has(feature::net_mrg_rxbuf);
+  s.guest_checksum = has(feature::net_guest_csum);
   s.receives_large = has(feature::net_guest_tso4);
   // 5.1.6.3.1: without merging one buffer holds a whole packet.
   uint32_t least = s.receives_large ? large_buffer_min : uint32_t(sizeof(net_hdr)) + 18 + _info.mtu;
@@ -190,6 +191,15 @@ result<> net_device::open_control() noexcept {
 result<> net_device::start() noexcept {
   if (_started)
     return errc::already;
+  if (_ended)
+    return errc::nodev;
+  result<> done = begin();
+  if (!done)
+    reset();
+  return done;
+}
+
+result<> net_device::begin() noexcept {
   bool control = _info.queue_pairs_max > 1 || has(feature::net_rss);
   if (control)
     TRY(open_control());
@@ -235,8 +245,8 @@ result<> net_device::command(uint8_t class_, uint8_t number, const void* data, u
   std::byte* page = _control_page.base;
   uint32_t answer_at = uint32_t(_control_page.length) - 64;
   CHECK(sizeof(ctrl_hdr) + length <= answer_at);
-  if (_control.broken() || _control.free_count() < 2)
-    return errc::io;
+  if (_control.broken() || _control.outstanding() > 0)
+    return errc::io;  // one that was not answered in time may still be: the page is its
   ctrl_hdr head{class_, number};
   memcpy(page, &head, sizeof(head));
   memcpy(page + sizeof(head), data, length);
@@ -263,6 +273,7 @@ result<> net_device::command(uint8_t class_, uint8_t number, const void* data, u
 void net_device::reset() noexcept {
   // A device that does not confirm its reset may still write to its buffers: they are not reused, but lost.
   _started = false;
+  _ended = true;
   _quiet = bool(_transport.reset());
   if (!_quiet) {
     _control.abandon();

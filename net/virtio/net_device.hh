@@ -43,6 +43,7 @@ class net_device final : public device {
   ~net_device();
   result<> negotiate() noexcept;
   result<> read_info() noexcept;
+  result<> begin() noexcept;
   result<> open_control() noexcept;
   // Runs a command on the control queue and waits for the answer. io: the device refused it.
   result<> command(uint8_t class_, uint8_t number, const void* data, uint32_t length) noexcept;
@@ -60,7 +61,8 @@ class net_device final : public device {
   uint16_t _pairs = 1;
   uint16_t _pairs_device = 1;  // max_virtqueue_pairs: where the control queue's index comes from
   bool _started = false;
-  bool _quiet = true;  // the last reset was confirmed: the device holds no memory of ours
+  bool _ended = false;  // reset: negotiation would have to begin anew, with another object
+  bool _quiet = true;   // the last reset was confirmed: the device holds no memory of ours
   split_ring _control;
   dma_region _control_page;  // command out, answer in
   uint64_t _control_errors = 0;

@@ -1,5 +1,6 @@
 #include "net/virtio/net_queue.hh"
 
+#include <algorithm>
 #include <cstring>
 
 #include "net/packet/heap_buffer.hh"
@@ -48,6 +49,7 @@ result<> net_queue::init() noexcept {
     return errc::nomem;
   TRY(init_ring(_rx, rx_index(), _setup.rx_size));
   TRY(init_ring(_tx, tx_index(), _setup.tx_size));
+  _batch = std::clamp<uint16_t>(_setup.rx_size / 2, 1, refill_batch);
   add_buffers();
   return _rx.outstanding() ? result<>{} : errc::nomem;
 }
@@ -55,19 +57,17 @@ result<> net_queue::init() noexcept {
 // ------------------------------------------------------------------ receive
 
 void net_queue::add_buffers() noexcept {
+  _starving = false;
   while (_rx.free_count() > 0 && !_rx.broken()) {
     fragment f = _pool->allocate(0, _setup.buffer_size);
-    if (!f)
+    if (!f) {
+      _starving = true;
       break;
+    }
     segment s{f.bus(_memory), f.size()};
     _rx.add_one(s, true, detach(std::move(f)));
   }
   _rx.publish();
-}
-
-void net_queue::refill() noexcept {
-  if (_rx.free_count() >= refill_batch)
-    add_buffers();
 }
 
 size_t net_queue::receive(packet_list& into, size_t max) noexcept {
@@ -97,12 +97,17 @@ size_t net_queue::receive(packet_list& into, size_t max) noexcept {
     _stats.rx_bytes += _partial->size();
     into.push_back(std::move(_partial));
   }
+  // Also when nothing came: the ring may have run dry while memory was out, or on packets that were dropped.
+  if (_rx.free_count() >= _batch || _starving)
+    add_buffers();
   return n;
 }
 
-namespace {
-
-void set_checksum(packet_offload& o, const net_hdr& h) noexcept {
+// Without VIRTIO_NET_F_GUEST_CSUM the device has to leave both flags alone (5.1.6.4.1): its word is not taken, and the
+// sum is checked like any other.
+void net_queue::set_checksum(packet_offload& o, const net_hdr& h) const noexcept {
+  if (!_setup.guest_checksum) [[unlikely]]
+    return;
   if (h.flags & hdr_f_needs_csum) {
     o.checksum = checksum_state::partial;
     o.checksum_start = h.csum_start;
@@ -111,8 +116,6 @@ void set_checksum(packet_offload& o, const net_hdr& h) noexcept {
     o.checksum = checksum_state::valid;
   }
 }
-
-}  // namespace
 
 // The frequent case, one sound buffer that is the packet. Null: it is not that; nothing has been done.
 packet_ptr net_queue::take_whole(const split_ring::used_chain& u) noexcept {
@@ -306,6 +309,13 @@ bool net_queue::make_reachable(packet& p, uint32_t index) noexcept {
   _stats.copied_bytes += f.size();
   f = std::move(copy);
   return true;
+}
+
+bool net_queue::is_valid() const noexcept {
+  if (!_rx.is_valid() || !_tx.is_valid() || (_pool && !_pool->is_valid()))
+    return false;
+  // What misses buffers is there, unless it is to be thrown away.
+  return _partial_missing == 0 || _partial_bad || (_partial && _partial->is_valid());
 }
 
 void net_queue::reap() noexcept {

@@ -24,11 +24,12 @@ class net_queue final : public queue {
     uint32_t buffer_size = 2048;
     bool event_idx = false;
     bool mergeable = false;
+    bool guest_checksum = false;  // the device may say that a checksum is good, or unfinished
     bool receives_large = false;
   };
   // Buffers in the pool for each one in the ring.
   static constexpr uint32_t pool_factor = 8;
-  // Missing buffers are replaced in batches of at least this many.
+  // Missing buffers are replaced in batches of this many, in small rings of half the ring.
   static constexpr uint16_t refill_batch = 16;
 
   net_queue(transport& t, memory& m, packet_slab& slab, const setup& s) noexcept
@@ -41,7 +42,7 @@ class net_queue final : public queue {
   void kick_receive() noexcept { _transport.notify(rx_index()); }
 
   size_t receive(packet_list& into, size_t max) noexcept override;
-  void refill() noexcept override;
+  bool starving() const noexcept override { return _starving; }
   size_t transmit(packet_list& from) noexcept override;
   void reap() noexcept override;
   void kick() noexcept override;
@@ -53,13 +54,14 @@ class net_queue final : public queue {
   }
   uint16_t index() const noexcept { return _setup.pair; }
   bool broken() const noexcept { return _rx.broken() || _tx.broken(); }
-  bool is_valid() const noexcept { return _rx.is_valid() && _tx.is_valid(); }
+  bool is_valid() const noexcept;
 
  private:
   uint16_t rx_index() const noexcept { return uint16_t(2 * _setup.pair); }
   uint16_t tx_index() const noexcept { return uint16_t(2 * _setup.pair + 1); }
   result<> init_ring(split_ring& ring, uint16_t index, uint16_t size) noexcept;
   void add_buffers() noexcept;
+  void set_checksum(packet_offload& o, const net_hdr& h) const noexcept;
   packet_ptr take_whole(const split_ring::used_chain& u) noexcept;
   void start_packet(const split_ring::used_chain& u, fragment f) noexcept;
   void continue_packet(const split_ring::used_chain& u, fragment f) noexcept;
@@ -76,8 +78,10 @@ class net_queue final : public queue {
   setup _setup;
   split_ring _rx, _tx;
   pool_ptr _pool;
-  dma_region _headers;  // sizeof(net_hdr) for each transmit descriptor, used when the packet has no room
-  packet_ptr _partial;  // a packet of which buffers are missing
+  uint16_t _batch = 1;     // of buffers to replace
+  bool _starving = false;  // the last attempt to fill the receive ring found no memory
+  dma_region _headers;     // sizeof(net_hdr) for each transmit descriptor, used when the packet has no room
+  packet_ptr _partial;     // a packet of which buffers are missing
   uint16_t _partial_missing = 0;
   bool _partial_bad = false;  // its buffers are taken in and thrown away
   bool _tx_full = false;      // transmit() came back short: arm() asks for completions

@@ -32,12 +32,8 @@ net::stack_config make_stack_config(const shared_state& shared, unsigned shard, 
 }
 
 net::interface_config make_interface_config(const net::device_info& info) {
-  return {.mac = info.mac,
-          .mtu = info.mtu,
-          .tx_checksum = info.tx_checksum,
-          .rx_checksum = info.rx_checksum,
-          .tso4 = info.tso4,
-          .gso_max = info.gso_max};
+  return {
+      .mac = info.mac, .mtu = info.mtu, .tx_checksum = info.tx_checksum, .tso4 = info.tso4, .gso_max = info.gso_max};
 }
 
 }  // namespace
@@ -146,11 +142,8 @@ bool driver::poll() {
 bool driver::receive() noexcept {
   net::packet_list got;
   if (_queue) {
-    if (_queue->receive(got, driver_limits::receive_burst) > 0) {
-      _queue->refill();
-      if (_shards > 1) {
-        steer(got);
-      }
+    if (_queue->receive(got, driver_limits::receive_burst) > 0 && _shards > 1) {
+      steer(got);
     }
     _queue->reap();
     _queue->kick();
@@ -386,6 +379,11 @@ void driver::pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on) 
 }
 
 // ------------------------------------------------------------------ sleep
+
+// A starving queue raises no interrupt: it is looked at again when memory may be back.
+instant driver::next_deadline() {
+  return _queue && _queue->starving() ? std::min(_deadline, now() + driver_limits::starving_retry) : _deadline;
+}
 
 bool driver::try_enter_interrupt_mode() {
   if (_dirty || !_inbox.empty() || _foreign->has_returns()) {

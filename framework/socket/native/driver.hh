@@ -31,7 +31,8 @@ struct driver_limits {
   static constexpr size_t abroad_max = 256;     // packets of ours at the owner of a queue
   static constexpr size_t handed_over_max =
       2048;  // packets on their way to other shards and not home again; more are dropped
-  static constexpr size_t visiting_max = 512;  // beyond, a packet that comes is copied and sent home
+  static constexpr duration starving_retry = milliseconds(5);  // a queue that lacks buffers is looked at so often
+  static constexpr size_t visiting_max = 512;                  // beyond, a packet that comes is copied and sent home
 };
 
 // A socket as the stack's events know it: their cookie.
@@ -113,7 +114,7 @@ class driver final : public poller, private net::transmit_sink {
   bool poll() override;
   bool try_enter_interrupt_mode() override;
   void exit_interrupt_mode() override;
-  instant next_deadline() override { return _deadline; }
+  instant next_deadline() override;
 
   // Messages from other shards' drivers.
   void take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept;

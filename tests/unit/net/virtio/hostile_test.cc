@@ -141,10 +141,10 @@ uint64_t seed_of_run() {
   return seed;
 }
 
-// One random lie, or one honest step.
-void act(std::mt19937_64& rng, mock_queue& rx, mock_queue& tx) {
+// One random lie, or one honest step: 11 of `kinds` are lies.
+void act(std::mt19937_64& rng, unsigned kinds, mock_queue& rx, mock_queue& tx) {
   mock_queue& target = rng() % 2 ? rx : tx;
-  switch (rng() % 16) {
+  switch (rng() % kinds) {
     case 0:
       target.u()->ring[rng() % target.size].id = uint32_t(rng() % 4 ? rng() % 40 : rng());
       return;
@@ -205,14 +205,22 @@ void act(std::mt19937_64& rng, mock_queue& rx, mock_queue& tx) {
 }
 
 TEST_F(hostile, random_lies_never_harm) {
-  uint64_t seed = seed_of_run(), lies = 0, broke = 0, packets = 0;
+  uint64_t seed = seed_of_run(), lies = 0, broke = 0, packets = 0, starved = 0;
   std::mt19937_64 rng(seed);
   for (int round = 0; round < 300; ++round) {
     open(32);
+    packet_list held;  // by an application: the ring lives on what the pool has beside
     for (int step = 0; step < 60; ++step) {
-      act(rng, b.device.queues[0], b.device.queues[1]);
+      for (unsigned acts = 1 + rng() % 4; acts > 0; --acts)
+        act(rng, round % 2 ? 16 : 200, b.device.queues[0], b.device.queues[1]);
+      // Memory comes and goes; the ring is looked at now and then, and may have run dry or over.
+      if (rng() % 8 == 0)
+        b.mem.fail_after = rng() % 2 ? long(rng() % 40) : -1;
+      if (rng() % 40 == 0)
+        held = {};
       packet_list l;
-      packets += q->receive(l, 1 + rng() % 8);
+      if (rng() % 3 != 0)
+        packets += q->receive(l, 1 + rng() % 40);
       for (packet* p = l.front(); p; p = p->next) {
         for (uint32_t i = 0; i < p->fragment_count(); ++i) {
           // Every byte handed up is ours to read and to write.
@@ -220,11 +228,12 @@ TEST_F(hostile, random_lies_never_harm) {
             x ^= std::byte(1);
         }
       }
-      if (rng() % 4 == 0)
+      held.append(std::move(l));
+      if (rng() % 4 == 0 && b.mem.fail_after < 0)
         send(rng() % 5);
       q->reap();
-      q->refill();
       q->kick();
+      starved += q->starving();
       if (rng() % 2) {
         q->arm();
       } else {
@@ -232,12 +241,18 @@ TEST_F(hostile, random_lies_never_harm) {
       }
       ASSERT_TRUE(q->is_valid()) << "seed " << seed << " round " << round << " step " << step;
     }
+    b.mem.fail_after = -1;
     lies += q->stats().device_errors;
     broke += q->broken();
+    packets += q->receive(held, 1000);
+    EXPECT_FALSE(q->starving());
+    held = {};
     close();
   }
-  printf("%llu packets, %llu lies counted, %llu of 300 devices stopped\n", static_cast<unsigned long long>(packets),
-         static_cast<unsigned long long>(lies), static_cast<unsigned long long>(broke));
+  printf("%llu packets, %llu lies counted, %llu of 300 devices stopped, starved %llu times\n",
+         static_cast<unsigned long long>(packets), static_cast<unsigned long long>(lies),
+         static_cast<unsigned long long>(broke), static_cast<unsigned long long>(starved));
+  EXPECT_GT(starved, 0u);
   EXPECT_GT(lies, 100u);
   EXPECT_GT(packets, 100u);
 }
