@@ -77,9 +77,9 @@ classification steering::classify(const packet& p) const noexcept {
     return {};
   b += ethernet_header_size;
   n -= ethernet_header_size;
-  if (ipv4_view::check(b, n, p.size() - ethernet_header_size) != ipv4_fault::none)
+  ipv4_view ip;
+  if (ip.read(b, n, p.size() - ethernet_header_size) != ipv4_fault::none)
     return {};
-  const ipv4_view ip(b);
   const auto protocol = ip_protocol(ip.protocol());
   if (ip.is_fragment() || (protocol != ip_protocol::tcp && protocol != ip_protocol::udp))
     return {};
@@ -91,7 +91,7 @@ classification steering::classify(const packet& p) const noexcept {
     return {};
   if (shards == 1)
     return {classification::kind::flow, 0, 0};
-  const uint32_t hash = p.offload.has_hash ? p.offload.hash : toeplitz(tuple);
+  const uint32_t hash = toeplitz(tuple);
   return {classification::kind::flow, hash, shard_of(hash)};
 }
 

@@ -4,7 +4,7 @@
 // machine and in the device. What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
 //
 // Spec: Virtio 1.2, 5.1.6.4.3; Microsoft, "RSS hashing functions". Context: any thread; read-only once made.
-// Cost: 12 table look-ups a hash where the device does not report it; nothing with one shard.
+// Cost: 12 table look-ups a hash; nothing with one shard.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ struct steering {
   // local = destination of the received packet.
   uint32_t toeplitz(const four_tuple& received) const noexcept;
   uint32_t shard_of(uint32_t hash) const noexcept { return rss.table[hash % rss.table.size()]; }
-  // Reads the headers only. offload.has_hash: the device hashed addresses and ports by rss.key (not addresses alone).
+  // Reads the headers only.
   classification classify(const packet& p) const noexcept;
 
   // The key of Microsoft's RSS specification and a table that deals shards out evenly.

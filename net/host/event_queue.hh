@@ -59,12 +59,6 @@ class event_queue {
     (_tail ? _tail->_next : _head) = &s;
     _tail = &s;
   }
-  // Bits that are no longer so; the source leaves the queue when none is left.
-  void retract(event_source& s, uint32_t bits) noexcept {
-    s._bits &= ~bits;
-    if (s._bits == 0)
-      remove(s);
-  }
   void remove(event_source& s) noexcept {
     s._bits = 0;
     if (!s._queue)

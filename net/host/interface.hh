@@ -12,7 +12,6 @@ struct interface_config {
   mac_address mac;
   uint16_t mtu = 1500;
   bool tx_checksum = false;
-  bool rx_checksum = false;
   bool tso4 = false;
   uint32_t gso_max = 65535;
 };

@@ -39,9 +39,9 @@ std::optional<icmp_report> icmp::input(ipv4_address source, ipv4_address destina
 
 std::optional<icmp_report> read_own_flow(const std::byte* ip, uint32_t n) noexcept {
   // A quotation is shorter than the packet: its total length is not checked against what is here.
-  if (ipv4_view::check(ip, n, UINT32_MAX) != ipv4_fault::none)
+  ipv4_view v;
+  if (v.read(ip, n, UINT32_MAX) != ipv4_fault::none)
     return {};
-  const ipv4_view v(ip);
   const auto protocol = ip_protocol(v.protocol());
   if (v.fragment_offset() != 0 || n < v.header_length() + 8 ||
       (protocol != ip_protocol::tcp && protocol != ip_protocol::udp))
@@ -95,9 +95,9 @@ std::optional<icmp_report> icmp::read_error(const icmp_view& header, const std::
 
 void icmp::send_unreachable(icmp_unreachable code, const packet& original, instant now) noexcept {
   constexpr uint32_t quote_max = 576 - ipv4_header_min - icmp_header_size;  // RFC 1812 4.3.2.3
-  if (ipv4_view::check(original.front().data(), original.front().size(), UINT32_MAX) != ipv4_fault::none)
+  ipv4_view v;
+  if (v.read(original.front().data(), original.front().size(), UINT32_MAX) != ipv4_fault::none)
     return;
-  const ipv4_view v(original.front().data());
   if (_ip.bad_source(v.source()))
     return;
   if (!take_token(now))

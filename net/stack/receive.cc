@@ -25,19 +25,6 @@ drop_reason reason_of(ipv4_fault fault) {
   }
 }
 
-// The checksum of a header of 20 bytes, the usual length, without a loop.
-bool header_checksum_ok(const std::byte* ip, uint32_t length) {
-  if (length != ipv4_header_min) [[unlikely]]
-    return checksum_good(checksum_bytes(ip, length));
-  uint64_t sum = load_raw<uint32_t>(ip);
-  for (uint32_t i = 4; i < ipv4_header_min; i += 4)
-    sum += load_raw<uint32_t>(ip + i);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return uint16_t(sum + (sum >> 16)) == 0xffff;
-}
-
 }  // namespace
 
 // Nearly every frame of a server: a TCP segment to us in one fragment, 20 bytes of IP header, nothing odd. The checks
@@ -58,11 +45,7 @@ inline bool stack::impl::take_plain_tcp(packet& p, tcp::segment_info& info) cons
   const uint32_t total = load_be16(ip_header + 2);
   if (total < ipv4_header_min || total > p.size() - ethernet_header_size)
     return false;
-  uint64_t sum = checksum_add(load_raw<uint64_t>(ip_header), load_raw<uint64_t>(ip_header + 8));
-  sum = checksum_add(sum, plain.own);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-  if (uint16_t(sum + (sum >> 16)) != 0xffff)
+  if (!ipv4_checksum_ok(ip_header, ipv4_header_min))
     return false;
   const ipv4_address source{load_be32(ip_header + 12)};
   const uint32_t octet = source.value >> 24;
@@ -71,7 +54,7 @@ inline bool stack::impl::take_plain_tcp(packet& p, tcp::segment_info& info) cons
   if (p.size() != ethernet_header_size + total)
     p.truncate(ethernet_header_size + total);
   p.strip(headers);
-  info = {source, ip.own(), p.offload.checksum, p.offload.gso_size};
+  info = {source, ip.own(), p.offload.checksum};
   return true;
 }
 
@@ -103,7 +86,7 @@ void stack::impl::input(packet_ptr p, instant now) noexcept {
   const ethertype type = eth.type();
   if (type == ethertype::ipv4) [[likely]]
     return input_ip(std::move(p), broadcast, now);
-  p->trim_front(ethernet_header_size);
+  p->strip(ethernet_header_size);
   if (type == ethertype::arp)
     return input_arp(std::move(p), now);
   stats.drop(drop_reason::ethertype_unknown);
@@ -142,13 +125,12 @@ void stack::impl::input_arp(packet_ptr p, instant now) noexcept {
 
 void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexcept {
   const std::byte* b = p->front().data() + ethernet_header_size;
-  const ipv4_fault fault =
-      ipv4_view::check(b, p->front().size() - ethernet_header_size, p->size() - ethernet_header_size);
+  ipv4_view view;
+  const ipv4_fault fault = view.read(b, p->front().size() - ethernet_header_size, p->size() - ethernet_header_size);
   if (fault != ipv4_fault::none) [[unlikely]]
     return stats.drop(reason_of(fault));
-  const ipv4_view view(b);
   const uint32_t header = view.header_length();
-  if (!header_checksum_ok(b, header)) [[unlikely]]
+  if (!view.checksum_ok()) [[unlikely]]
     return stats.drop(drop_reason::ip_checksum);
 
   const ipv4_address source = view.source(), destination = view.destination();
@@ -170,14 +152,14 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
 
   const uint32_t total = ethernet_header_size + view.total_length();
   if (p->size() != total)
-    p->truncate(total);  // padding of short frames
-  p->trim_front(ethernet_header_size + header);
+    p->truncate(total);                     // padding of short frames
+  p->strip(ethernet_header_size + header);  // stays in the first fragment: an error quotes it
 
   switch (protocol) {
     case ip_protocol::tcp:
       if (kind != ipv4::destination_kind::ours)
         return stats.drop(drop_reason::ip_not_ours);  // RFC 1122 4.2.3.10
-      return tcp.input({source, destination, p->offload.checksum, p->offload.gso_size}, std::move(p), now);
+      return tcp.input({source, destination, p->offload.checksum}, std::move(p), now);
     case ip_protocol::udp:
       return input_udp(std::move(p), header, source, destination, broadcast, now);
     case ip_protocol::icmp:
@@ -192,14 +174,14 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
 
 void stack::impl::input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination,
                             bool broadcast, instant now) noexcept {
-  const std::byte* b = p->front().data();
-  if (udp_view::check(b, p->front().size(), p->size()) && udp_view(b).destination_port() == dhcp_client_port &&
+  udp_view view;
+  if (view.read(p->front().data(), p->front().size(), p->size()) && view.destination_port() == dhcp_client_port &&
       dhcp.phase() != dhcp_client::state::off) {
-    const uint64_t pseudo = pseudo_header_sum(source, destination, uint8_t(ip_protocol::udp), udp_view(b).length());
-    if (udp_view(b).has_checksum() && p->offload.checksum == checksum_state::none &&
-        !checksum_good(checksum_packet(*p, 0, udp_view(b).length(), pseudo)))
+    const uint64_t pseudo = pseudo_header_sum(source, destination, uint8_t(ip_protocol::udp), view.length());
+    if (view.has_checksum() && p->offload.checksum == checksum_state::none &&
+        !checksum_good(checksum_packet(*p, 0, view.length(), pseudo)))
       return stats.drop(drop_reason::udp_checksum);
-    p->truncate(udp_view(b).length());
+    p->truncate(view.length());
     return input_dhcp(std::move(p), now);
   }
   const bool ours = ip.kind_of(destination) == ipv4::destination_kind::ours;

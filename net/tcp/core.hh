@@ -17,7 +17,9 @@
 // Owns: connections, listeners, half-open, TIME-WAIT. Borrows: memory, ip_output, event_queue.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -47,11 +49,16 @@ struct incoming {
   uint16_t window = 0;
   uint8_t flags = 0;
   packet_ptr payload;
-  const std::byte* header = nullptr;  // lies in `payload`'s first fragment, in front of the payload
+  // A SYN's, copied: the header's fragment may be gone when the payload begins in the next one.
+  uint32_t option_length = 0;
+  std::array<std::byte, tcp_options_max> option_bytes;
 
   bool has(uint8_t flag) const noexcept { return flags & flag; }
-  // While the payload has not moved on.
-  tcp_options options() const noexcept { return tcp_view(header).options(); }
+  tcp_options options() const noexcept { return tcp_options::parse(option_bytes.data(), option_length); }
+  void keep_options(const tcp_view& view) noexcept {
+    option_length = uint32_t(view.option_bytes().size());
+    std::memcpy(option_bytes.data(), view.option_bytes().data(), option_length);
+  }
   // In sequence space: SYN and FIN count.
   uint32_t span() const noexcept { return length + has(tcp_syn) + has(tcp_fin); }
   seq end() const noexcept { return begin + span(); }

@@ -13,8 +13,8 @@ constexpr uint8_t protocol_tcp = 6;
 }
 
 void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
-  const std::byte* header = p->front().data();
-  if (!tcp_view::check(header, p->front().size())) {
+  tcp_view view;
+  if (!view.read(p->front().data(), p->front().size())) {
     stats.drop(drop_reason::tcp_malformed);
     return;
   }
@@ -25,14 +25,15 @@ void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
       return;
     }
   }
-  const tcp_view view(header);
   incoming s;
   s.key = flow_key::of(info.destination, view.destination_port(), info.source, view.source_port());
   s.begin = seq(view.seq());
   s.ack = seq(view.ack());
   s.flags = view.flags();
   s.window = view.window();
-  s.header = header;
+  if (s.has(tcp_syn)) [[unlikely]] {
+    s.keep_options(view);
+  }
   p->trim_front(view.header_length());
   s.length = p->size();
   s.payload = std::move(p);

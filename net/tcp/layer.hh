@@ -30,7 +30,6 @@ struct segment_info {
   ip_address source;
   ip_address destination;
   checksum_state checksum = checksum_state::none;
-  uint32_t gso_size = 0;  // nonzero: the device merged segments of this payload size
 };
 
 }  // namespace solaster::net::tcp

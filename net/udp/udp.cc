@@ -94,10 +94,9 @@ void udp_layer::close(udp_socket* s) noexcept {
 // ---- in
 
 packet_ptr udp_layer::input(ipv4_address source, ipv4_address destination, bool broadcast, packet_ptr p) noexcept {
-  const std::byte* b = p->front().data();
-  if (!udp_view::check(b, p->front().size(), p->size()))
+  udp_view view;
+  if (!view.read(p->front().data(), p->front().size(), p->size()))
     return _stats.drop(drop_reason::udp_malformed), nullptr;
-  const udp_view view(b);
   p->truncate(view.length());
   if (view.has_checksum() && p->offload.checksum == checksum_state::none &&
       !checksum_good(checksum_packet(*p, 0, p->size(),

@@ -27,12 +27,9 @@ constexpr uint64_t checksum_add(uint64_t sum, uint64_t v) noexcept {
 
 // 64 bits to 16, in the machine's order.
 constexpr uint16_t checksum_fold(uint64_t sum) noexcept {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  uint32_t s = uint32_t(sum);
-  s = (s & 0xffff) + (s >> 16);
-  s = (s & 0xffff) + (s >> 16);
-  return uint16_t(s);
+  sum = (sum & 0xffffffff) + (sum >> 32);                     // at most 0x1'ffff'fffe
+  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);  // at most 0x1'fffe
+  return uint16_t(sum + (sum >> 16));
 }
 
 // The pseudo header of RFC 9293 3.1 and RFC 768.

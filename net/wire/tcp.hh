@@ -1,11 +1,12 @@
 // TCP header and options: view and value.
 //
 // Spec: RFC 9293 3.1, 3.2; window scale and timestamps: RFC 7323; SACK: RFC 2018; ECN flags: RFC 3168.
-// Errors: a view's check() says no, or its accessors cannot fail; a bad option ends the walk, what was read stays.
+// Errors: a view's read() says no, or its accessors cannot fail; a bad option ends the walk, what was read stays.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "net/base/endian.hh"
 
@@ -13,6 +14,7 @@ namespace solaster::net {
 
 inline constexpr uint32_t tcp_header_min = 20;
 inline constexpr uint32_t tcp_header_max = 60;
+inline constexpr uint32_t tcp_options_max = tcp_header_max - tcp_header_min;
 inline constexpr uint32_t tcp_checksum_offset = 16;
 inline constexpr uint16_t tcp_mss_default = 536;     // RFC 9293 3.7.1, IPv4
 inline constexpr uint8_t tcp_window_scale_max = 14;  // RFC 7323 2.3
@@ -60,33 +62,38 @@ struct tcp_options {
   void emit(std::byte* p) const noexcept;  // size() bytes
 };
 
-// Over a header that check() has accepted: header_length() bytes lie together.
+// Over a header that read() has accepted: header_length() bytes lie together. The length is read once (see ipv4_view).
 class tcp_view {
  public:
+  tcp_view() noexcept = default;
+  // Over a header of our own.
+  explicit tcp_view(const std::byte* p) noexcept : _p(p), _header_length((load8(p + 12) >> 4) * 4u) {}
   // `available`: bytes that lie together from the header's first.
-  static bool check(const std::byte* p, uint32_t available) noexcept {
+  bool read(const std::byte* p, uint32_t available) noexcept {
     if (available < tcp_header_min)
       return false;
-    const uint32_t header = (load8(p + 12) >> 4) * 4u;
-    return header >= tcp_header_min && header <= available;
+    *this = tcp_view(p);
+    return _header_length >= tcp_header_min && _header_length <= available;
   }
 
-  explicit tcp_view(const std::byte* checked) noexcept : _p(checked) {}
   uint16_t source_port() const noexcept { return load_be16(_p); }
   uint16_t destination_port() const noexcept { return load_be16(_p + 2); }
   uint32_t seq() const noexcept { return load_be32(_p + 4); }
   uint32_t ack() const noexcept { return load_be32(_p + 8); }
-  uint32_t header_length() const noexcept { return (load8(_p + 12) >> 4) * 4u; }
+  uint32_t header_length() const noexcept { return _header_length; }
   uint8_t flags() const noexcept { return load8(_p + 13); }
   uint16_t window() const noexcept { return load_be16(_p + 14); }
   uint16_t urgent() const noexcept { return load_be16(_p + 18); }
-  bool has_options() const noexcept { return header_length() > tcp_header_min; }
+  std::span<const std::byte> option_bytes() const noexcept {
+    return {_p + tcp_header_min, _header_length - tcp_header_min};
+  }
   tcp_options options() const noexcept {
-    return tcp_options::parse(_p + tcp_header_min, header_length() - tcp_header_min);
+    return tcp_options::parse(_p + tcp_header_min, _header_length - tcp_header_min);
   }
 
  private:
-  const std::byte* _p;
+  const std::byte* _p = nullptr;
+  uint32_t _header_length = 0;
 };
 
 struct tcp_header {

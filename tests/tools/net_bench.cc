@@ -45,7 +45,7 @@ struct host {
     stack_config c;
     c.secret[0] = number;
     s = stack::make(c, steer, m, slab, now);
-    s->set_interface({.mac = {{2, 0, 0, 0, 0, number}}, .tx_checksum = true, .rx_checksum = true, .tso4 = true});
+    s->set_interface({.mac = {{2, 0, 0, 0, 0, number}}, .tx_checksum = true, .tso4 = true});
     s->set_address({.address = ipv4_address::of(10, 0, 0, number), .prefix_length = 24}, now);
   }
   ~host() { stack::destroy(s); }

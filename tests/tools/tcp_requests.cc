@@ -38,8 +38,7 @@ struct machine {
     stack_config config;
     config.secret[0] = number;
     s = stack::make(config, steer, home, slab, {});
-    s->set_interface(
-        {.mac = {{2, 0, 0, 0, 0, number}}, .tx_checksum = offload, .rx_checksum = offload, .tso4 = offload});
+    s->set_interface({.mac = {{2, 0, 0, 0, 0, number}}, .tx_checksum = offload, .tso4 = offload});
     s->set_address({.address = ipv4_address::of(10, 0, 0, number), .gateway = {}}, {});
   }
   // What a NIC does: into one of the ring's buffers.

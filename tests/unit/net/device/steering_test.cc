@@ -104,16 +104,6 @@ TEST_F(classify, what_is_no_flow_goes_to_shard_zero) {
   }
 }
 
-TEST_F(classify, the_devices_hash_is_used) {
-  packet_ptr p = slab.make();
-  const bytes f = frame(ip(ip_of(2), ip_of(1), 6, tcp_segment(ip_of(2), 1234, ip_of(1), 80, 1, 2, 16)));
-  p->append(copy_to_heap(m, reinterpret_cast<const std::byte*>(f.data()), uint32_t(f.size())));
-  p->offload.has_hash = true;
-  p->offload.hash = 6;
-  EXPECT_EQ(s.classify(*p).hash, 6u);
-  EXPECT_EQ(s.classify(*p).shard, 2u);
-}
-
 TEST_F(classify, many_connections_are_dealt_out_evenly) {
   std::map<uint32_t, int> count;
   for (uint16_t port = 40000; port < 44000; ++port)

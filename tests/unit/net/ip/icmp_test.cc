@@ -45,10 +45,13 @@ TEST(ipv4_wire, header_lies_where_the_system_says) {
   EXPECT_EQ(h.protocol, 6);
   EXPECT_EQ(ntohl(h.saddr), ip_of(1).value);
   EXPECT_EQ(ntohl(h.daddr), ip_of(2).value);
-  EXPECT_TRUE(ipv4_view(b).checksum_ok());
-  EXPECT_EQ(ipv4_view::check(b, 20, 1500), ipv4_fault::none);
-  EXPECT_EQ(ipv4_view::check(b, 20, 1499), ipv4_fault::total_length);
-  EXPECT_EQ(ipv4_view::check(b, 19, 1500), ipv4_fault::too_short);
+  ipv4_view v;
+  EXPECT_EQ(v.read(b, 20, 1499), ipv4_fault::total_length);
+  EXPECT_EQ(v.read(b, 19, 1500), ipv4_fault::too_short);
+  EXPECT_EQ(v.read(b, 20, 1500), ipv4_fault::none);
+  EXPECT_TRUE(v.checksum_ok());
+  b[8] = std::byte(62);
+  EXPECT_FALSE(v.checksum_ok());
 }
 
 TEST(icmp, echo_comes_back_with_its_payload) {

@@ -8,6 +8,9 @@
 
 #include "net/base/prng.hh"
 
+#include "net/wire/ipv4.hh"
+#include "net/wire/udp.hh"
+
 namespace solaster::net {
 namespace {
 
@@ -41,8 +44,8 @@ TEST(tcp_wire, header_lies_where_the_system_says) {
   EXPECT_TRUE(h.syn && h.ack && !h.fin && !h.rst && !h.psh && !h.urg);
   EXPECT_EQ(ntohs(h.th_win), 0x1234);
   EXPECT_EQ(ntohs(h.th_urp), 7);
-  ASSERT_TRUE(tcp_view::check(bytes, 20));
-  const tcp_view v(bytes);
+  tcp_view v;
+  ASSERT_TRUE(v.read(bytes, 20));
   EXPECT_EQ(v.source_port(), 11211);
   EXPECT_EQ(v.seq(), 0x01020304u);
   EXPECT_EQ(v.ack(), 0x05060708u);
@@ -52,13 +55,44 @@ TEST(tcp_wire, header_lies_where_the_system_says) {
 
 TEST(tcp_wire, lengths_that_lie_are_refused) {
   std::byte bytes[60]{};
-  EXPECT_FALSE(tcp_view::check(bytes, 60));  // data offset 0
+  tcp_view v;
+  EXPECT_FALSE(v.read(bytes, 60));  // data offset 0
   bytes[12] = std::byte(0x40);
-  EXPECT_FALSE(tcp_view::check(bytes, 60));  // 16
+  EXPECT_FALSE(v.read(bytes, 60));  // 16
   bytes[12] = std::byte(0xf0);
-  EXPECT_TRUE(tcp_view::check(bytes, 60));
-  EXPECT_FALSE(tcp_view::check(bytes, 59));
-  EXPECT_FALSE(tcp_view::check(bytes, 19));
+  EXPECT_FALSE(v.read(bytes, 59));
+  EXPECT_FALSE(v.read(bytes, 19));
+  EXPECT_TRUE(v.read(bytes, 60));
+}
+
+// The bytes lie in memory that a device may write to at any time.
+TEST(wire, lengths_stay_what_they_were_when_they_were_checked) {
+  std::byte b[60]{};
+  b[12] = std::byte(0x50);
+  tcp_view tcp;
+  ASSERT_TRUE(tcp.read(b, 20));
+  b[12] = std::byte(0xf0);
+  EXPECT_EQ(tcp.header_length(), 20u);
+  EXPECT_TRUE(tcp.option_bytes().empty());
+
+  ipv4_header header;
+  header.total_length = 40;
+  header.emit(b);
+  ipv4_view ip;
+  ASSERT_EQ(ip.read(b, 20, 40), ipv4_fault::none);
+  store_be16(b + 2, 1500);
+  b[0] = std::byte(0x4f);
+  EXPECT_EQ(ip.total_length(), 40);
+  EXPECT_EQ(ip.header_length(), 20u);
+  EXPECT_EQ(ip.payload(), b + 20);
+
+  udp_header datagram;
+  datagram.length = 30;
+  datagram.emit(b);
+  udp_view udp;
+  ASSERT_TRUE(udp.read(b, 8, 30));
+  store_be16(b + 4, 1400);
+  EXPECT_EQ(udp.length(), 30);
 }
 
 TEST(tcp_wire, linux_syn_options_parse) {
