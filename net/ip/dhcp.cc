@@ -9,6 +9,13 @@ namespace {
 constexpr uint32_t infinite = 0xffffffff;         // RFC 2131 3.3
 constexpr duration retry_least = seconds(60);     // in renewing and rebinding, RFC 2131 4.4.5
 constexpr uint32_t lease_default_seconds = 3600;  // a server that names none
+constexpr uint32_t lease_least_seconds = 60;      // what is shorter would be spent on renewing
+constexpr uint32_t renewal_least_seconds = 30;    // between two renewals that succeed
+
+// What an interface can have as its own (RFC 1122 3.2.1.3).
+bool usable(ipv4_address a) {
+  return !a.any() && !a.loopback() && a.value >> 28 < 0xe && a.value >> 24 != 0;
+}
 
 // By class, when the server sends no mask.
 uint8_t default_prefix(ipv4_address a) {
@@ -90,21 +97,32 @@ dhcp_client::change dhcp_client::input(const dhcp_reply& reply, instant now) noe
   if (_state == state::off || _state == state::bound || reply.xid != _xid || reply.client != _mac)
     return change::none;
   if (_state == state::selecting) {
-    if (reply.type != dhcp_type::offer || !reply.server_id || reply.your_address.any())
+    if (reply.type != dhcp_type::offer || !reply.server_id || !usable(reply.your_address))
       return change::none;
     _offered = reply.your_address;
     _server = *reply.server_id;
     enter(state::requesting, now);
     return change::none;
   }
+  if (!answers_us(reply))
+    return change::none;
   if (reply.type == dhcp_type::nak) {
     const bool had = _state != state::requesting;
     enter(state::selecting, now);
     return had ? change::lost : change::none;
   }
-  if (reply.type != dhcp_type::ack || reply.your_address.any() || reply.your_address.multicast())
-    return change::none;
   return acquire(reply, now);
+}
+
+// An ACK or NAK to what was asked for: from the server that was chosen (rebinding asks all of them), about the address
+// that was offered or is held. Anything else with our transaction's number is somebody's mistake, or a forgery.
+bool dhcp_client::answers_us(const dhcp_reply& reply) const noexcept {
+  if (reply.type != dhcp_type::ack && reply.type != dhcp_type::nak)
+    return false;
+  if (!reply.server_id || (_state != state::rebinding && *reply.server_id != _server))
+    return false;
+  return reply.type == dhcp_type::nak ||
+         reply.your_address == (_state == state::requesting ? _offered : _lease.address);
 }
 
 dhcp_client::change dhcp_client::acquire(const dhcp_reply& reply, instant now) noexcept {
@@ -114,18 +132,22 @@ dhcp_client::change dhcp_client::acquire(const dhcp_reply& reply, instant now) n
   _lease.gateway = reply.router.value_or(ipv4_address{});
   _lease.prefix_length =
       reply.subnet_mask ? uint8_t(std::countl_one(reply.subnet_mask->value)) : default_prefix(_lease.address);
-  if (reply.server_id)
-    _server = *reply.server_id;
+  _server = *reply.server_id;
 
-  const uint32_t length = std::max(reply.lease_seconds.value_or(lease_default_seconds), 10u);
+  const uint32_t length = std::max(reply.lease_seconds.value_or(lease_default_seconds), lease_least_seconds);
   _state = state::bound;
   _send = false;
   if (length == infinite) {
     _deadline = _renew = _rebind = _expiry = instant::never();
   } else {
-    // Counted from when the request was sent (RFC 2131 4.4.1); T1 and T2 by 4.4.5.
-    const uint32_t t2 = std::min(reply.rebinding_seconds.value_or(uint32_t(uint64_t(length) * 7 / 8)), length);
-    const uint32_t t1 = std::min(reply.renewal_seconds.value_or(length / 2), t2);
+    // Counted from when the request was sent (RFC 2131 4.4.1); T1 < T2 < lease by 4.4.5, else the server's numbers
+    // mean nothing and the defaults hold. A T1 of next to nothing would have us ask without end.
+    uint32_t t1 = reply.renewal_seconds.value_or(length / 2);
+    uint32_t t2 = reply.rebinding_seconds.value_or(uint32_t(uint64_t(length) * 7 / 8));
+    if (t1 < std::min(length / 2, renewal_least_seconds) || t1 >= t2 || t2 >= length) {
+      t1 = length / 2;
+      t2 = uint32_t(uint64_t(length) * 7 / 8);
+    }
     _expiry = _requested_at + seconds(length);
     _rebind = _requested_at + seconds(t2);
     _renew = _requested_at + seconds(t1);

@@ -57,6 +57,7 @@ class dhcp_client {
  private:
   void enter(state s, instant now) noexcept;
   void retry_at(instant now) noexcept;
+  bool answers_us(const dhcp_reply& reply) const noexcept;
   change acquire(const dhcp_reply& reply, instant now) noexcept;
 
   const stack_config& _config;

@@ -51,7 +51,7 @@ struct with_dhcp : stack_host {
     return out;
   }
   void reply(uint8_t type, ipv4_address yours, const bytes& more = {}, ipv4_address to = ipv4_address::broadcast()) {
-    const bytes options = option(53, {type}) + option(54, be32(server.value)) + option(1, {255, 255, 255, 0}) +
+    const bytes options = option(53, {type}) + option(54, be32(from.value)) + option(1, {255, 255, 255, 0}) +
                           option(3, be32(server.value)) + more + bytes{255};
     const bytes d = dhcp_reply_bytes(xid, mac_of(1), yours, options);
     in(ethernet(to == ipv4_address::broadcast() ? mac_address::broadcast() : mac_of(1), mac_of(254), 0x0800,
@@ -64,6 +64,7 @@ struct with_dhcp : stack_host {
     reply(ack, ip_of(7), option(51, be32(lease_seconds)));
   }
   uint32_t xid = 0;
+  ipv4_address from = server;  // who the replies say that they are
 };
 
 const std::string announcement = "arp request 10.0.0.7 asks 10.0.0.7 to ff:ff:ff:ff:ff:ff";
@@ -195,6 +196,83 @@ TEST(dhcp, strangers_replies_are_ignored) {
   h.reply(offer, {});      // no address
   EXPECT_EQ(h.messages(), lines{});
   EXPECT_FALSE(h.s->address());
+}
+
+TEST(dhcp, an_answer_is_to_what_was_asked_and_from_who_was_asked) {
+  with_dhcp h;
+  h.messages();
+  h.reply(offer, ip_of(7));
+  h.messages();
+  h.reply(ack, ip_of(8), option(51, be32(1000)));  // not what was offered
+  h.from = ip_of(253);
+  h.reply(ack, ip_of(7), option(51, be32(1000)));  // another server
+  h.reply(nak, {});
+  EXPECT_EQ(h.messages(), lines{});
+  EXPECT_FALSE(h.s->address());
+  h.from = server;
+  h.reply(ack, ip_of(7), option(51, be32(1000)));
+  ASSERT_TRUE(h.s->address());
+  h.messages();
+  h.events();
+  // The same while renewing; in rebinding any server may answer, but about our address only.
+  h.jump(seconds(500));
+  h.from = ip_of(253);
+  h.reply(nak, {}, {}, ip_of(7));
+  h.from = server;
+  h.reply(ack, ip_of(9), option(51, be32(1000)), ip_of(7));
+  while (h.messages() != lines{"request ciaddr 7 broadcast"})
+    h.jump(seconds(1000));
+  h.from = ip_of(253);
+  h.reply(ack, ip_of(9), option(51, be32(1000)), ip_of(7));
+  EXPECT_TRUE(h.events().empty());
+  EXPECT_EQ(h.s->address()->address, ip_of(7));
+  h.reply(nak, {}, {}, ip_of(7));
+  EXPECT_EQ(h.events().size(), 1u);
+  EXPECT_FALSE(h.s->address());
+}
+
+TEST(dhcp, an_address_that_nobody_can_have_is_not_taken) {
+  for (ipv4_address a : {ipv4_address::of(127, 0, 0, 1), ipv4_address::of(224, 0, 0, 1), ipv4_address::broadcast(),
+                         ipv4_address::of(0, 0, 0, 9)}) {
+    with_dhcp h;
+    h.messages();
+    h.reply(offer, a);
+    EXPECT_EQ(h.messages(), lines{});
+  }
+}
+
+// T1 and T2 that make no sense are as if they were not there: no storm of requests, no lease that is never renewed.
+TEST(dhcp, renewal_times_that_make_no_sense_are_ignored) {
+  const std::pair<uint32_t, uint32_t> wrong[] = {{0, 0},     {0, 875},    {1, 875},          {500, 500},
+                                                 {900, 800}, {500, 1000}, {500, 0xffffffff}, {0xffffffff, 0xffffffff}};
+  for (const auto& [t1, t2] : wrong) {
+    SCOPED_TRACE(std::to_string(t1) + " " + std::to_string(t2));
+    with_dhcp h;
+    h.messages();
+    h.reply(offer, ip_of(7));
+    h.messages();
+    const bytes times = option(51, be32(1000)) + option(58, be32(t1)) + option(59, be32(t2));
+    h.reply(ack, ip_of(7), times);
+    h.messages();
+    const instant bound = h.now;
+    EXPECT_EQ(h.s->next_deadline(), bound + seconds(500));
+    h.advance(seconds(500));
+    EXPECT_EQ(h.messages(), lines{"arp request 10.0.0.7 asks 10.0.0.254 to ff:ff:ff:ff:ff:ff"});
+  }
+  with_dhcp h;
+  h.messages();
+  h.reply(offer, ip_of(7));
+  h.messages();
+  h.reply(ack, ip_of(7), option(51, be32(1000)) + option(58, be32(100)) + option(59, be32(200)));
+  h.messages();
+  EXPECT_EQ(h.s->next_deadline(), h.now + seconds(100));
+}
+
+TEST(dhcp, a_lease_of_no_time_at_all_is_held_for_a_minute) {
+  with_dhcp h;
+  h.bind(0);
+  h.messages();
+  EXPECT_EQ(h.s->next_deadline(), h.now + seconds(30));
 }
 
 TEST(dhcp, infinite_lease_has_no_deadline) {
