@@ -1,6 +1,7 @@
 #include "net/ip/icmp.hh"
 
 #include <algorithm>
+#include <iterator>
 
 #include "net/packet/heap_buffer.hh"
 #include "net/wire/checksum.hh"
@@ -37,6 +38,22 @@ std::optional<icmp_report> icmp::input(ipv4_address source, ipv4_address destina
   return {};
 }
 
+namespace {
+
+// RFC 1191 7, table 7-1: where links' MTUs lie.
+constexpr uint16_t plateaus[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68};
+
+// The next hop's MTU of a router that names none (or nonsense), as it did before RFC 1191: the next plateau below the
+// packet that was too large (5).
+uint32_t plateau_below(uint32_t size) {
+  for (uint32_t p : plateaus)
+    if (p < size)
+      return p;
+  return plateaus[std::size(plateaus) - 1];
+}
+
+}  // namespace
+
 std::optional<icmp_report> read_own_flow(const std::byte* ip, uint32_t n) noexcept {
   // A quotation is shorter than the packet: its total length is not checked against what is here.
   ipv4_view v;
@@ -49,7 +66,8 @@ std::optional<icmp_report> read_own_flow(const std::byte* ip, uint32_t n) noexce
   const std::byte* transport = v.payload();
   return icmp_report{.protocol = protocol,
                      .flow = {{v.source(), load_be16(transport)}, {v.destination(), load_be16(transport + 2)}},
-                     .seq = protocol == ip_protocol::tcp ? load_be32(transport + 4) : 0};
+                     .seq = protocol == ip_protocol::tcp ? load_be32(transport + 4) : 0,
+                     .packet_size = v.total_length()};
 }
 
 std::optional<icmp_report> icmp::read_error(const icmp_view& header, const std::byte* quoted,
@@ -70,6 +88,8 @@ std::optional<icmp_report> icmp::read_error(const icmp_view& header, const std::
       case icmp_unreachable::fragmentation_needed:
         report->error = errc::msgsize;
         report->mtu = header.next_hop_mtu();
+        if (report->mtu < ipv4_mtu_min || report->mtu >= report->packet_size)
+          report->mtu = plateau_below(report->packet_size);
         break;
       case icmp_unreachable::network:
         report->error = errc::netunreach;

@@ -18,8 +18,9 @@ struct icmp_report {
   four_tuple flow;   // local: ours
   uint32_t seq = 0;  // TCP
   errc error = errc::hostunreach;
-  bool hard = false;  // RFC 1122 4.2.3.9
-  uint32_t mtu = 0;   // fragmentation needed: of the next hop, else 0
+  bool hard = false;         // RFC 1122 4.2.3.9
+  uint32_t mtu = 0;          // fragmentation needed: of the next hop, else 0
+  uint32_t packet_size = 0;  // of the packet, as far as its header is believed
 };
 
 class icmp {

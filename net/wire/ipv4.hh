@@ -15,6 +15,7 @@ enum class ip_protocol : uint8_t { icmp = 1, tcp = 6, udp = 17 };
 
 inline constexpr uint32_t ipv4_header_min = 20;
 inline constexpr uint32_t ipv4_header_max = 60;
+inline constexpr uint32_t ipv4_mtu_min = 68;  // RFC 791 3.2: what every link carries
 
 enum class ipv4_fault : uint8_t { none, too_short, version, header_length, total_length };
 

@@ -171,6 +171,28 @@ TEST(icmp, errors_are_rate_limited) {
   EXPECT_EQ(storm(), 5u);
 }
 
+// RFC 1191 5: routers of old name no MTU; others name one that cannot be.
+TEST(icmp, fragmentation_needed_without_an_mtu_steps_down_to_the_next_plateau) {
+  stack_host h;
+  h.know_peer();
+  udp_socket* s = *h.s->udp_open({{}, 1000}, &h, h.now);
+  ASSERT_TRUE(h.s->udp_send(s, {{}, {ip_of(2), 53}, nullptr}, h.now));
+  h.sent();
+  bytes ours(h.frames[0].begin() + 14, h.frames[0].end());
+  const auto mtu_after = [&](uint16_t packet, uint16_t mtu) {
+    ours[2] = uint8_t(packet >> 8), ours[3] = uint8_t(packet);
+    h.in_ip(ip(ip_of(254), ip_of(1), 1, icmp(3, 4, mtu, ours)));
+    return h.s->udp_take_error(s)->mtu;
+  };
+  EXPECT_EQ(mtu_after(1500, 0), 1492u);
+  EXPECT_EQ(mtu_after(1492, 0), 1006u);
+  EXPECT_EQ(mtu_after(1500, 67), 1492u);
+  EXPECT_EQ(mtu_after(1500, 1500), 1492u);  // it fitted
+  EXPECT_EQ(mtu_after(1500, 9000), 1492u);
+  EXPECT_EQ(mtu_after(1500, 68), 68u);
+  EXPECT_EQ(mtu_after(60, 0), 68u);
+}
+
 TEST(icmp, error_about_our_datagram_reaches_its_socket) {
   stack_host h;
   h.know_peer();
@@ -189,7 +211,9 @@ TEST(icmp, error_about_our_datagram_reaches_its_socket) {
   EXPECT_EQ(error->error, errc::connrefused);
   EXPECT_EQ(error->remote, (endpoint{ip_of(2), 53}));
   EXPECT_FALSE(h.s->udp_take_error(s));
-  h.in_ip(ip(ip_of(254), ip_of(1), 1, icmp(3, 4, 1400, ours)));
+  bytes large = ours;  // as a router quotes a packet that was too large: the header says how large
+  large[2] = 1500 >> 8, large[3] = 1500 & 0xff;
+  h.in_ip(ip(ip_of(254), ip_of(1), 1, icmp(3, 4, 1400, large)));
   EXPECT_EQ(h.s->udp_take_error(s)->mtu, 1400u);
   // About somebody else's packet, cut short, of a fragment.
   h.in_ip(ip(ip_of(2), ip_of(1), 1, icmp(3, 3, 0, ip(ip_of(7), ip_of(2), 17, bytes(8)))));
