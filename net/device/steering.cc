@@ -90,9 +90,9 @@ classification steering::classify(const packet& p) const noexcept {
   if (protocol == ip_protocol::udp && tuple.local.port == dhcp_client_port)
     return {};
   if (shards == 1)
-    return {classification::kind::flow, 0, 0};
+    return {classification::kind::flow, 0, 0, ip.protocol(), tuple.local.port};
   const uint32_t hash = toeplitz(tuple);
-  return {classification::kind::flow, hash, shard_of(hash)};
+  return {classification::kind::flow, hash, shard_of(hash), uint8_t(protocol), tuple.local.port};
 }
 
 }  // namespace solaster::net

@@ -19,6 +19,8 @@ struct classification {
   enum class kind : uint8_t { flow, control } kind = kind::control;  // control: shard 0
   uint32_t hash = 0;  // flow: Toeplitz hash of the four-tuple; 0 with one shard
   uint32_t shard = 0;
+  uint8_t protocol = 0;  // flow: of IP
+  uint16_t port = 0;     // flow: ours
 };
 
 struct steering {

@@ -5,11 +5,8 @@
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/socket/native/wrap.hh"
-#include "net/wire/ethernet.hh"
-#include "net/wire/ipv4.hh"
 
 #include <algorithm>
-#include <bit>
 #include <stdexcept>
 
 namespace solaster::native {
@@ -254,27 +251,7 @@ void driver::send_for(unsigned from, const std::vector<net::packet*>& packets) n
 
 unsigned driver::shard_of(const net::packet& p) const noexcept {
   net::classification c = _shared.steering.classify(p);
-  if (_pinned.empty() || c.kind != net::classification::kind::flow) [[likely]] {
-    return c.shard;
-  }
-  // classify() found whole headers: the ports follow the IP header.
-  const std::byte* frame = p.front().data();
-  if (p.front().size() < 14 + 20) {
-    return c.shard;
-  }
-  const std::byte* ip = frame + 14;
-  size_t header = (size_t(ip[0]) & 15) * 4;
-  if (p.front().size() < 14 + header + 4) {
-    return c.shard;
-  }
-  auto protocol = uint8_t(ip[9]);
-  auto port = uint16_t(unsigned(ip[header + 2]) << 8 | unsigned(ip[header + 3]));
-  for (const pinned_port& pin : _pinned) {
-    if (pin.protocol == protocol && pin.port == port && pin.shards && !(pin.shards >> c.shard & 1)) {
-      return unsigned(std::countr_zero(pin.shards));
-    }
-  }
-  return c.shard;
+  return c.kind == net::classification::kind::flow ? _pinned.shard_for(c.protocol, c.port, c.shard) : c.shard;
 }
 
 // Keeps ours, puts the others' aside. A packet crosses while nobody else refers to its buffers: it comes straight from
@@ -365,16 +342,13 @@ void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
   touch();  // there may be room to send again
 }
 
+// Nobody asks yet for a port of its own: several shards that pin one share it.
 void driver::pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on) {
-  auto bit = uint64_t(1) << shard;
-  for (pinned_port& pin : _pinned) {
-    if (pin.protocol == protocol && pin.port == port) {
-      pin.shards = on ? pin.shards | bit : pin.shards & ~bit;
-      return;
-    }
-  }
-  if (on) {
-    _pinned.push_back({protocol, port, bit});
+  if (!on) {
+    _pinned.unpin(protocol, port, shard);
+  } else if (!_pinned.pin(protocol, port, shard, true)) {
+    native_log.warn("port {}: more than {} ports are served by some shards only; its packets go by their flow", port,
+                    net::port_pins::pins_max);
   }
 }
 

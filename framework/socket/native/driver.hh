@@ -17,6 +17,7 @@
 #include "framework/future/task.hh"
 #include "framework/reactor/backend/backend.hh"
 #include "framework/socket/native/foreign.hh"
+#include "net/device/port_pins.hh"
 #include "net/stack/stack.hh"
 
 #include <memory>
@@ -53,13 +54,6 @@ struct shared_state {
   std::array<uint8_t, 32> secret{};
   bool device_steers = false;
   std::optional<net::address_config> address;
-};
-
-// A port whose packets do not go by their flow, because only some shards have a socket for it.
-struct pinned_port {
-  uint8_t protocol = 0;
-  uint16_t port = 0;
-  uint64_t shards = 0;  // a bit each
 };
 
 struct driver_stats {
@@ -156,7 +150,7 @@ class driver final : public poller, private net::transmit_sink {
   size_t _handed_over = 0;                           // received packets of ours at other shards
   std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
   bool _has_handover = false;
-  std::vector<pinned_port> _pinned;
+  net::port_pins _pinned;  // ports that only some shards have sockets for
   noncopyable_function<void(const net::address_config&)> _on_address;
   driver_stats _stats;
 };
