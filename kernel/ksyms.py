@@ -2,7 +2,7 @@
 """Write the kernel's table of function names as an assembler file: ksyms.py NM KERNEL_ELF OUT.S
 
 The kernel is linked twice: the first ELF gives the addresses, the second carries this table in .ksyms, which the linker
-script puts behind everything else, so that no address moves. Layout (kernel/lib/symbols.cc): a count, then for each
+script puts behind everything else, so that no address moves. Layout (kernel/debug/symbols.cc): a count, then for each
 function a 32-bit offset from the kernel's base, then for each a 32-bit offset into the names, then the names.
 """
 import re
