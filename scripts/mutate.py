@@ -31,7 +31,7 @@ COVERS = {
     "net": (["unit_net", "drill", "sim"], None),
     "framework": (["unit_framework", "unit_apps"], r"interop/test_(memcached|native_stack|hostile_clients)\."),
     "apps": (["unit_apps"], r"interop/test_memcached"),
-    "kernel": (["unit_kernel"], r"(abi|guest)/"),
+    "kernel": (["unit_kernel"], r"(abi/|guest/test_(core|crash|start))"),
 }
 SKIP_LINES = re.compile(r"^\s*(#|static_assert|CHECK|DCHECK|template|using|namespace|friend|extern|case |default:|public:|private:)|"
                         r"\b(operator|static_assert|log|logger|print|format|panic|is_valid|SAFETY)\b|[\"']")
@@ -142,7 +142,7 @@ def try_out(name, before):
             return "noticed", first_failure(program, status, said)
     if pattern:
         run(["ninja", MODE], timeout=TEST_SECONDS)
-        status, said = run([sys.executable, "scripts/test.py", "--no-build", "--mode", MODE, "-k", pattern],
+        status, said = run([sys.executable, "scripts/test.py", "--no-build", "--mode", MODE, "-x", "-k", pattern],
                            timeout=6 * TEST_SECONDS)
         if status != 0:
             return "noticed", first_failure("test.py", status, said)

@@ -26,6 +26,7 @@ def parse_arguments():
     p.add_argument("--list", action="store_true", help="print the names of the cases, run nothing")
     p.add_argument("--mode", action="append", choices=build.MODES, help="repeatable; default: all three")
     p.add_argument("--no-build", action="store_true", help="use what is built")
+    p.add_argument("-x", "--exit-first", action="store_true", help="stop behind the first suite with a failure")
     p.add_argument("--verbose", action="store_true")
     return p.parse_args()
 
@@ -69,7 +70,7 @@ def main():
             wanted = [c for c in suite.cases if matches(c)]
             if args.list:
                 print("\n".join(wanted) + "\n" * bool(wanted), end="")
-            elif wanted:
+            elif wanted and not (args.exit_first and counts[suites.FAILED]):
                 run_suite(suite, wanted, counts)
     if args.list:
         return 0
