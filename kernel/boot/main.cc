@@ -60,6 +60,7 @@ extern "C" [[noreturn]] void kernel_start(u32 start_info) {
 
   mm::initialise_memory();
   run_constructors();
+  // SAFETY: an address as a number: the linker script's symbol is no object.
   sched::adopt_idle(0, reinterpret_cast<u64>(boot_stack_top) - 8);
   interrupts_initialise_tables(true);
   load_descriptors(0);

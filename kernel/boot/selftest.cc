@@ -1,3 +1,5 @@
+// SAFETY (file): these tests touch what they may not, to see that it is caught; the other addresses are of areas that
+// they have just made.
 #include "kernel/boot/selftest.hh"
 
 #include "kernel/drivers/console.hh"

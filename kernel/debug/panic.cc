@@ -1,3 +1,4 @@
+// SAFETY (file): the asm reads registers or stops the processor; the machine is at its end.
 #include "kernel/lib/panic.hh"
 
 #include <atomic>

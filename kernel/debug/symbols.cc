@@ -1,3 +1,5 @@
+// SAFETY (file): the table was written by kernel/ksyms.py behind this image, in the layout read here; text_start and
+// the like are the linker script's. Program and stack memory is read by copy_in_nofault only.
 #include "kernel/lib/symbols.hh"
 
 #include "kernel/lib/image.hh"

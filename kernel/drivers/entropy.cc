@@ -1,4 +1,7 @@
 // ChaCha20 (RFC 8439) with fast key erasure: each request makes a block for the next key before any for the caller.
+//
+// SAFETY (file): rdrand and rdseed are used where CPUID offers them and change a register only; the block is an array
+// of words read as bytes.
 
 #include "kernel/lib/entropy.hh"
 

@@ -1,3 +1,5 @@
+// SAFETY (file): registers are read and written through the uncached mapping that map_device made for their length;
+// ECAM gives each function 4 KiB (PCI Express base specification, 7.2.2).
 #include "kernel/drivers/pci.hh"
 
 #include "kernel/firmware/acpi.hh"

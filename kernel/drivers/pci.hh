@@ -3,6 +3,8 @@
 // Spec: PCI Express Base 5.0 section 7 (headers, capabilities, MSI-X 7.7.2). The firmware has assigned the base
 // addresses. Errors: nodev (no ECAM, nothing there), io (a structure that lies). Everything read from a device is
 // bounds-checked. Context: thread or boot.
+//
+// SAFETY (file): offsets are masked to the 4 KiB of a function's configuration space, which `config` maps whole.
 #pragma once
 
 #include "kernel/lib/errno.hh"

@@ -1,3 +1,4 @@
+// SAFETY (file): one device register, mapped by map_device; the asm stops the processor.
 #include "kernel/drivers/power.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"

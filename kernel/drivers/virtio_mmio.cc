@@ -1,3 +1,4 @@
+// SAFETY (file): the slots are mapped whole by map_device and only the registers of virtio 1.2, 4.2.2 are touched.
 #include "kernel/drivers/virtio_mmio.hh"
 
 #include "kernel/firmware/acpi.hh"

@@ -3,6 +3,8 @@
 // Spec: Virtio 1.2, 4.2.2. The slots are known from the machine (ACPI: 24 with a second IOAPIC, else 8) or from
 // `virtio_mmio.device=SIZE@BASE:IRQ` on the command line, which QEMU writes with acpi=off.
 // Context: thread or boot. Reads the magic value, the version and the device id only.
+//
+// SAFETY (file): the registers of a slot that virtio_mmio.cc mapped.
 #pragma once
 
 #include "kernel/lib/types.hh"

@@ -1,4 +1,7 @@
 // One request on one queue of one page, polled. Spec: Virtio 1.2: 5.4 (entropy device), 2.7 (split ring), 4.1.4, 4.2.2.
+//
+// SAFETY (file): registers lie in what map_device mapped, at the offsets of virtio 1.2, 4.1.4.3 and 4.2.2; the ring
+// lies in a page of our own, at offsets asserted below.
 
 #include "kernel/drivers/virtio_rng.hh"
 

@@ -1,5 +1,7 @@
 // memcpy and its kin, without vector registers. Loops of eight bytes, unrolled: under TCG they beat `rep movsb` by far,
 // and on hardware they are within a factor of two of it for the sizes that the kernel copies.
+//
+// SAFETY (file): `word` may alias and may be unaligned; ranges are the caller's promise, as in C.
 
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"

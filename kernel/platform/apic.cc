@@ -1,4 +1,6 @@
 // The local APIC (xAPIC registers, or x2APIC MSRs where the firmware left that mode on) and the IOAPICs.
+//
+// SAFETY (file): device registers, mapped by map_device at the addresses that the ACPI tables or the processor give.
 
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/arch/x86_64/interrupts.hh"

@@ -122,6 +122,7 @@ u64 read_kvm_clock(i64& wall_ns) {
   write_msr(msr_kvm_time, mm::virt_to_phys_linear(&kvm_time_page) | 1);
   write_msr(msr_kvm_wall, mm::virt_to_phys_linear(&kvm_wall_page));
   kvm_time t;
+  // SAFETY: a compiler barrier, nothing else.
   asm volatile("" ::: "memory");
   memcpy(&t, &kvm_time_page, sizeof t);
   write_msr(msr_kvm_time, 0);

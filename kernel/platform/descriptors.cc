@@ -70,6 +70,7 @@ u8 ist_of(unsigned vector) {
 
 void interrupts_initialise_tables(bool with_stacks) {
   for (unsigned i = 0; i < 256; i++) {
+    // SAFETY: the address of an object or of code as a number, for the processor.
     u64 target = reinterpret_cast<u64>(interrupt_stubs) + i * stub_size;
     idt[i] = {static_cast<u16>(target),
               selector_code,
@@ -82,6 +83,7 @@ void interrupts_initialise_tables(bool with_stacks) {
 }
 
 void load_interrupt_table() {
+  // SAFETY: the address of an object or of code as a number, for the processor.
   table_pointer p{sizeof idt - 1, reinterpret_cast<u64>(idt)};
   asm volatile("lidt %0" ::"m"(p));
 }
@@ -102,6 +104,7 @@ void load_descriptors(unsigned cpu) {
   d->tss.ist[ist_interrupt - 1] = stack(16384, data.interrupt_stack);
   d->tss.io_map_base = sizeof(task_state_segment);
 
+  // SAFETY: the address of an object or of code as a number, for the processor.
   u64 base = reinterpret_cast<u64>(&d->tss);
   d->gdt[1] = 0x00af9b000000ffff;
   d->gdt[2] = 0x00cf93000000ffff;
@@ -129,6 +132,7 @@ void load_descriptors(unsigned cpu) {
 
   write_msr(msr_efer, read_msr(msr_efer) | efer_sce | efer_nxe);
   write_msr(msr_star, u64{selector_code} << 32);
+  // SAFETY: the address of an object or of code as a number, for the processor.
   write_msr(msr_lstar, reinterpret_cast<u64>(&syscall_entry));
   write_msr(msr_fmask, fmask);
 }

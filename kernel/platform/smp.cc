@@ -1,3 +1,4 @@
+// SAFETY (file): addresses of objects as numbers, for a register; the per-CPU areas are aligned before they are made.
 #include "kernel/arch/x86_64/smp.hh"
 
 #include <atomic>

@@ -84,6 +84,7 @@ bool is_on_kernel_stack(const thread* t, u64 rsp) {
 }
 
 trap_frame* copy_frame(const trap_frame* frame, u64 below) {
+  // SAFETY: room on the thread's own kernel stack, which the caller has measured.
   auto* copy = reinterpret_cast<trap_frame*>((below - sizeof(trap_frame)) & ~u64{15});
   memcpy(copy, frame, sizeof *copy);
   return copy;
@@ -255,6 +256,7 @@ void fatal_exception(trap_frame* frame) {
   if (frame->vector == vector_nmi) {
     if (is_panicking()) {
       for (;;)
+        // SAFETY: stops the processor: there is nothing to go back to.
         asm volatile("cli; hlt");
     }
     return;

@@ -48,8 +48,10 @@ enum solaster_nic_transport {
 
 /* Where the registers of a claimed NIC are. All pointers are mapped uncached and writable. */
 struct solaster_nic {
-  uint32_t transport;           /* enum solaster_nic_transport */
-  uint32_t vectors;             /* interrupt vectors that can be bound: PCI: MSI-X table size, MMIO: 1 */
+  uint32_t transport; /* enum solaster_nic_transport */
+  uint32_t vectors;   /* interrupt vectors that can be bound: PCI: MSI-X table size, MMIO: 1 */
+  /* SAFETY (file): device registers, mapped by the kernel for the life of the machine; lengths are the structures' of
+   * virtio 1.2. */
   volatile void* common;        /* PCI: common configuration structure; MMIO: the register block */
   volatile void* device_config; /* device-specific configuration (virtio_net_config) */
   uint64_t device_config_length;
