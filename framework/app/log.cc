@@ -120,8 +120,13 @@ void logger::write(log_level l, fmt::string_view format, fmt::format_args args) 
     civil_time t = utc_of(ts);
     fmt::memory_buffer line;
     auto out = std::back_inserter(line);
-    fmt::format_to(out, "{} {:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03} [shard {}] {} - ", names[int(l)], t.year, t.month,
-                   t.day, t.hour, t.minute, t.second, t.ms, this_shard_id(), _name);
+    fmt::format_to(out, "{} {:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03} ", names[int(l)], t.year, t.month, t.day, t.hour,
+                   t.minute, t.second, t.ms);
+    if (this_shard_id() == no_shard) {
+      fmt::format_to(out, "[no shard] {} - ", _name);
+    } else {
+      fmt::format_to(out, "[shard {}] {} - ", this_shard_id(), _name);
+    }
     fmt::vformat_to(out, format, args);
     if (line.size() > line_max) {
       line.resize(line_max);

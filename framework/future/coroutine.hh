@@ -7,6 +7,7 @@
 //     auto f = co_await coroutine::as_future(read());       // the future itself, so that a failure is not thrown
 //     co_await coroutine::exception(ex);                    // fails this coroutine without throwing; does not return
 //     co_await coroutine::maybe_yield();                    // lets others run when the quota is used up
+//     if (!co_await coroutine::is_wanted()) ...             // whether somebody still waits for this coroutine
 #pragma once
 
 #include "framework/future/future.hh"
@@ -33,6 +34,7 @@ class coroutine_promise_base : public task {
   std::suspend_never final_suspend() noexcept { return {}; }
   void unhandled_exception() noexcept { _result.set_exception(std::current_exception()); }
   void fail(std::exception_ptr ex) noexcept { _result.set_exception(std::move(ex)); }
+  bool is_wanted() const noexcept { return _result.is_wanted(); }
 };
 
 template <typename T>
@@ -142,6 +144,30 @@ class exception {
     h.destroy();
   }
   [[noreturn]] void await_resume() noexcept { internal::die("resumed after coroutine::exception"); }
+};
+
+// co_await says whether this coroutine's own future is still there: false when it was dropped or given up.
+class is_wanted {
+  bool _answer = true;
+
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <typename P>
+  bool await_suspend(std::coroutine_handle<P> h) noexcept {
+    _answer = h.promise().is_wanted();
+    return false;
+  }
+  bool await_resume() const noexcept { return _answer; }
+};
+
+// co_await ends a coroutine that nobody wants, without a result.
+struct quit {
+  bool await_ready() const noexcept { return false; }
+  template <typename P>
+  void await_suspend(std::coroutine_handle<P> h) noexcept {
+    h.destroy();
+  }
+  void await_resume() noexcept {}
 };
 
 namespace internal_yield {

@@ -9,9 +9,9 @@
 //     return s.read().then([](auto buf) { ... });          // a continuation, for hot paths
 //
 // Rules: a future is awaited, returned, chained or handed to a gate, never dropped. An exception that nobody looked at
-// is reported in the log when the future dies. A coroutine must not be a lambda with captures unless the lambda
-// outlives it: the captures live in the lambda, not in the frame (see docs/tutorial.md); pass values as parameters
-// instead.
+// is reported in the log when the future dies, or when it comes and the future is gone already. A coroutine must not be
+// a lambda with captures unless the lambda outlives it: the captures live in the lambda, not in the frame (see
+// docs/tutorial.md); pass values as parameters instead.
 //
 // Owns: the value. Errors: exceptions travel in the future; get() and co_await rethrow.
 // Context: shard-local: both ends belong to one shard.
@@ -65,6 +65,12 @@ class result_awaiter;
 
 void report_ignored_failure(std::exception_ptr ex) noexcept;
 
+// Stands where a promise keeps who waits for it when the future was given up: its failure is not worth a line.
+struct given_up_mark final : task {
+  constexpr given_up_mark() noexcept : task(nullptr) {}
+};
+extern constinit given_up_mark given_up;
+
 class promise_base {
  public:
   promise_base(promise_base&& x) noexcept;
@@ -90,6 +96,13 @@ class promise_base {
 
   promise_base() noexcept = default;
   explicit promise_base(future_state_base* s) noexcept : _state(s) {}
+
+ public:
+  // False when the future was dropped or given up, or has its result.
+  bool is_wanted() const noexcept { return _state != nullptr; }
+
+ protected:
+  void report_unwanted_failure(std::exception_ptr ex) noexcept;
   void abandon() noexcept;
   inline void make_ready() noexcept;
 };
@@ -179,10 +192,13 @@ class typed_promise : public promise_base {
       make_ready();
     }
   }
+  // A failure that nobody waits for any more is reported in the log.
   void set_exception(std::exception_ptr ex) noexcept {
-    if (_state) {
+    if (_state) [[likely]] {
       _state->set_exception(std::move(ex));
       make_ready();
+    } else {
+      report_unwanted_failure(std::move(ex));
     }
   }
   template <typename E>
@@ -194,6 +210,8 @@ class typed_promise : public promise_base {
     if (_state) [[likely]] {
       *static_cast<future_state<T>*>(_state) = std::move(s);
       make_ready();
+    } else if (s.failed()) {
+      report_unwanted_failure(s.take_exception());
     }
   }
 
@@ -236,6 +254,11 @@ class promise : public internal::typed_promise<T> {
  public:
   promise() noexcept : base(&_local) {}
   promise(promise&& x) noexcept : base(std::move(x)), _local(std::move(x._local)) { fix(x); }
+  ~promise() {
+    if (_local.failed()) [[unlikely]] {
+      internal::report_ignored_failure(_local.take_exception());  // nobody took the future
+    }
+  }
   promise& operator=(promise&& x) noexcept {
     if (this != &x) {
       base::operator=(std::move(x));
@@ -284,7 +307,6 @@ class [[nodiscard]] future : private internal::future_base {
 
  public:
   using value_type = T;
-  using promise_type_of = promise<T>;
 
   explicit future(state_type&& s) noexcept : _state(std::move(s)) {}
   template <typename... A>
@@ -322,6 +344,16 @@ class [[nodiscard]] future : private internal::future_base {
   // The exception of a failed future, which then counts as looked at.
   std::exception_ptr get_exception() noexcept { return _state.take_exception(); }
   void ignore_ready_future() noexcept { _state.clear(); }
+  // Nobody wants the result any more, and a failure is none of anybody's concern. What works for it goes on, but a wait
+  // for units, items or signals takes none.
+  void give_up() noexcept {
+    if (_promise) {
+      detach()->_task = &internal::given_up;
+    }
+    _state.clear();
+  }
+  // For the framework: queues `t` when this, which is not ready and stays where it is, becomes ready.
+  void set_waiter(task* t) noexcept { _promise->_task = t; }
 
   // Calls func with the value when there is one; an exception passes by it. The result is a future of what func
   // returns.
@@ -394,8 +426,6 @@ class [[nodiscard]] future : private internal::future_base {
       return then([](T&&) noexcept {});
     }
   }
-  // For work whose failure leaves nothing sensible to do.
-  future<void> or_terminate() noexcept;
 
   // Makes pr's future follow this one.
   void forward_to(internal::typed_promise<T>&& pr) noexcept {
@@ -479,11 +509,6 @@ template <typename T = void, typename... A>
 future<T> make_ready_future(A&&... a) {
   return future<T>(std::in_place, std::forward<A>(a)...);
 }
-// A ready future of a value, its type deduced.
-template <typename T>
-future<std::decay_t<T>> as_ready_future(T&& value) {
-  return future<std::decay_t<T>>(std::in_place, std::forward<T>(value));
-}
 template <typename T = void>
 future<T> make_exception_future(std::exception_ptr ex) noexcept {
   return future<T>(internal::future_state<T>(std::move(ex)));
@@ -492,10 +517,6 @@ template <typename T = void, typename E>
   requires(!std::same_as<std::remove_cvref_t<E>, std::exception_ptr>)
 future<T> make_exception_future(E&& ex) noexcept {
   return make_exception_future<T>(std::make_exception_ptr(std::forward<E>(ex)));
-}
-template <typename T = void>
-future<T> current_exception_as_future() noexcept {
-  return make_exception_future<T>(std::current_exception());
 }
 
 // Calls func; what it returns or throws comes back as a future.
@@ -515,17 +536,6 @@ future<T> future<T>::finally(Func&& func) noexcept {
       }
       return std::move(f);
     });
-  });
-}
-
-template <typename T>
-future<void> future<T>::or_terminate() noexcept {
-  return then_wrapped([](future f) noexcept {
-    if (f.failed()) {
-      internal::report_ignored_failure(f.get_exception());
-      internal::die("a future marked or_terminate() failed");
-    }
-    f.ignore_ready_future();
   });
 }
 

@@ -6,6 +6,8 @@
 // Context: shard-local. Queueing a task from a thread without a reactor is allowed; it runs if that thread gets one.
 #pragma once
 
+#include <atomic>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 
@@ -50,14 +52,6 @@ class task_queue {
     _last = t;
   }
 
-  void push_front(task* t) noexcept {
-    t->_next = _head;
-    _head = t;
-    if (!_last) {
-      _last = t;
-    }
-  }
-
   // Forgets the tasks; they are not disposed of.
   void clear() noexcept { _head = _last = nullptr; }
 
@@ -78,23 +72,26 @@ class task_queue {
 
 namespace internal {
 
+inline constexpr unsigned no_shard_id = UINT_MAX;
+
+// Not zero when the running task should give way: set at the end of the quota, or when a timer is due, by what the back
+// end has for that, and by other threads that have something for this shard. The run loop clears it before it looks for
+// what it may have stood for, so that none is missed. It lies where the back end's interrupt can write it.
+using preempt_flag = std::atomic<uint32_t>;
+// For threads that are no shard: nobody sets it.
+inline constinit preempt_flag never_preempted{0};
+
 // What the hot path touches, in one place of thread-local storage: constant-initialised and trivially destroyed, so an
 // access is one instruction off the thread pointer.
 struct shard_hot_state {
   task_queue tasks;
-  // need_preempt() counts down from preempt_check_interval before it looks at the clock.
-  int preempt_budget = 1;
-  unsigned shard_id = 0;
+  preempt_flag* preempt = &never_preempted;
+  unsigned shard_id = no_shard_id;
   // Time as of this turn of the run loop, in nanoseconds of the steady clock; 0 outside a reactor.
   int64_t loop_now_ns = 0;
 };
 
-inline constexpr int preempt_check_interval = 16;
-
 [[gnu::tls_model("local-exec")]] extern constinit thread_local shard_hot_state hot;
-
-// Reads the clock: true when the task quota is used up, otherwise refills the budget.
-bool preempt_slow_path() noexcept;
 
 }  // namespace internal
 
@@ -103,18 +100,9 @@ inline void schedule(task* t) noexcept {
   internal::hot.tasks.push_back(t);
 }
 
-// Queues `t` in front of what is runnable on this shard.
-inline void schedule_urgent(task* t) noexcept {
-  internal::hot.tasks.push_front(t);
-}
-
-// True when the running task has used up its quota and should give way. Ready futures are followed inline until it says
-// so.
+// True when the running task should give way. Ready futures are followed inline until it says so. Costs a load.
 inline bool need_preempt() noexcept {
-  if (--internal::hot.preempt_budget > 0) [[likely]] {
-    return false;
-  }
-  return internal::preempt_slow_path();
+  return internal::hot.preempt->load(std::memory_order_relaxed) != 0;
 }
 
 }  // namespace solaster

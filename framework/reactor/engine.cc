@@ -5,6 +5,7 @@
 #include "framework/memory/memory.hh"
 #include "framework/reactor/backend/direct.hh"
 #include "framework/reactor/reactor.hh"
+#include "framework/reactor/signals.hh"
 #include "framework/reactor/smp_queues.hh"
 #include "framework/socket/api.hh"
 #include "framework/socket/stacks.hh"
@@ -23,6 +24,21 @@
 #include <thread>
 
 namespace solaster::internal {
+
+void restore_default_stop() noexcept {
+  restore_default(SIGINT);
+  restore_default(SIGTERM);
+}
+
+void stop_on_signals() {
+  for (int signo : {SIGINT, SIGTERM}) {
+    engine().handle_signal(signo, [] {
+      restore_default_stop();
+      engine().exit(0);
+    });
+  }
+}
+
 namespace {
 
 logger engine_log("engine");
@@ -106,6 +122,7 @@ class shard_group {
       return 1;
     }
     if (id == 0) {
+      r->arm_preemption();
       (void)run_main();
     }
     int status = r->run();
@@ -120,8 +137,7 @@ class shard_group {
       co_await start_network();
       engine_log.debug("{} shards, {} back end, {} network stack", _options.smp, engine().backend().name(),
                        _options.network_stack == "none" ? "no" : engine().net().name());
-      engine().handle_signal(SIGINT, [] { engine().exit(0); });
-      engine().handle_signal(SIGTERM, [] { engine().exit(0); });
+      stop_on_signals();
       status = co_await _main();
     } catch (const std::exception& e) {
       _complain(e.what());

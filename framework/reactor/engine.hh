@@ -14,4 +14,9 @@ namespace solaster::internal {
 // the user. Uses options().
 int run_shards(noncopyable_function<future<int>()> main, noncopyable_function<void(const std::string&)> complain);
 
+// SIGINT and SIGTERM end the program by engine().exit(0), a second one at once. Shard 0.
+void stop_on_signals();
+// SIGINT and SIGTERM do from now on what they do to any program.
+void restore_default_stop() noexcept;
+
 }  // namespace solaster::internal

@@ -9,6 +9,7 @@
 #include "framework/socket/api.hh"
 
 #include <immintrin.h>
+#include <sched.h>
 #include <time.h>
 #include <algorithm>
 #include <array>
@@ -20,30 +21,106 @@ namespace internal {
 constinit thread_local reactor* local_engine = nullptr;
 
 namespace {
-std::array<std::atomic<reactor*>, memory::max_shards> running_reactors{};
+
+// The way to a shard from outside. A visitor counts itself in before it reads `running`, and the shard waits for the
+// count to be zero after it has stored null: whoever read something else is out by then.
+struct alignas(64) shard_door {
+  std::atomic<reactor*> running{nullptr};
+  std::atomic<uint32_t> visitors{0};
+  std::atomic<alien_message*> inbox{nullptr};  // the last comes first
+};
+constinit std::array<shard_door, memory::max_shards> doors;
+
+class visit {
+  shard_door& _door;
+
+ public:
+  explicit visit(unsigned id) noexcept : _door(doors[id]) { _door.visitors.fetch_add(1); }
+  ~visit() { _door.visitors.fetch_sub(1); }
+  visit(const visit&) = delete;
+  reactor* host() const noexcept { return _door.running.load(); }
+};
+
+// In the order of their coming.
+alien_message* take_aliens(unsigned id) noexcept {
+  alien_message* last = doors[id].inbox.exchange(nullptr, std::memory_order_acquire);  // partner: send_alien
+  alien_message* first = nullptr;
+  while (last) {
+    alien_message* before = last->next;
+    last->next = first;
+    first = std::exchange(last, before);
+  }
+  return first;
 }
+
+bool aliens_came(unsigned id) noexcept {
+  return doors[id].inbox.load(std::memory_order_relaxed) != nullptr;
+}
+
+bool run_aliens(unsigned id) noexcept {
+  if (!aliens_came(id)) [[likely]] {
+    return false;
+  }
+  engine().arm_preemption();
+  for (alien_message* m = take_aliens(id); m;) {
+    alien_message* next = m->next;
+    m->run();
+    m = next;
+  }
+  return true;
+}
+
+}  // namespace
 
 void publish_reactor(unsigned id, reactor* r) noexcept {
-  running_reactors[id].store(r);
+  doors[id].running.store(r);
+  if (r) {
+    return;
+  }
+  while (doors[id].visitors.load() != 0) {
+    sched_yield();
+  }
+  for (alien_message* m = take_aliens(id); m;) {
+    alien_message* next = m->next;
+    m->drop();
+    m = next;
+  }
 }
 
-void wake_shard(unsigned id) noexcept {
-  if (reactor* r = running_reactors[id].load(std::memory_order_acquire)) {
+void notify_shard(unsigned id) noexcept {
+  if (reactor* r = doors[id].running.load(std::memory_order_acquire)) {
     r->wake_if_sleeping();
   }
 }
 
-bool preempt_slow_path() noexcept {
-  reactor* r = local_engine;
-  hot.preempt_budget = preempt_check_interval;
+void press_shard(unsigned id) noexcept {
+  if (reactor* r = doors[id].running.load(std::memory_order_acquire)) {
+    r->press();
+  }
+}
+
+void wake_shard(unsigned id) noexcept {
+  visit v(id);
+  if (reactor* r = v.host()) {
+    r->press();
+  }
+}
+
+bool send_alien(unsigned id, alien_message* m) noexcept {
+  if (id >= memory::max_shards) {
+    return false;
+  }
+  visit v(id);
+  reactor* r = v.host();
   if (!r) {
     return false;
   }
-  hot.loop_now_ns = r->_backend->now().ns;
-  if (hot.loop_now_ns < r->_quota_end_ns) {
-    return false;
+  std::atomic<alien_message*>& inbox = doors[id].inbox;
+  m->next = inbox.load(std::memory_order_relaxed);
+  // partner: take_aliens. Nothing of the message before is looked at, so it does not matter if it was taken meanwhile.
+  while (!inbox.compare_exchange_weak(m->next, m, std::memory_order_release, std::memory_order_relaxed)) {
   }
-  hot.preempt_budget = 1;  // stays used up until the next turn
+  r->press();
   return true;
 }
 
@@ -57,6 +134,11 @@ constexpr int64_t backend_poll_interval_ns = 50'000;
 // sleep.
 constexpr uint64_t signal_check_turns = 16;
 constexpr uint64_t thorough_signal_check_turns = 1024;
+// The preemption timer is not set to go off sooner than this, and not set anew to go off a little sooner.
+constexpr int64_t preempt_soonest_ns = 20'000;
+constexpr int64_t preempt_slack_ns = 20'000;
+// How soon a shard looks again whether there is room for the messages that it could not send.
+constexpr duration backlog_look_interval = microseconds(50);
 // Tasks that run after the loop has stopped.
 constexpr int settle_tasks_max = 10'000;
 }  // namespace
@@ -96,6 +178,7 @@ reactor::reactor(unsigned id, std::unique_ptr<reactor_backend> backend, const en
       _quota_ns(options.task_quota.ns),
       _backend(std::move(backend)),
       _lowres_timers(lowres_clock::granularity),
+      _preempt_flag(_backend->preempt_flag()),
       _options(options) {
   duration idle = _backend->default_idle_poll_time();
   if (options.idle_poll_time) {
@@ -106,7 +189,8 @@ reactor::reactor(unsigned id, std::unique_ptr<reactor_backend> backend, const en
   _idle_poll_ns = options.poll_mode ? INT64_MAX : idle.ns;
   internal::local_engine = this;
   internal::hot.shard_id = id;
-  update_now();
+  internal::hot.preempt = &_preempt_flag;
+  start_turn();
 }
 
 reactor::~reactor() {
@@ -115,6 +199,8 @@ reactor::~reactor() {
   _at_exit.clear();
   internal::local_engine = nullptr;
   internal::hot.loop_now_ns = 0;
+  internal::hot.shard_id = no_shard;
+  internal::hot.preempt = &internal::never_preempted;
 }
 
 void reactor::set_network_stack(std::unique_ptr<network_stack> s) noexcept {
@@ -130,12 +216,15 @@ void reactor::remove_poller(poller& p) noexcept {
 int reactor::run() {
   internal::publish_reactor(_id, this);
   while (!_stopped) {
-    update_now();
+    start_turn();
     ++_stats.turns;
-    run_tasks();
-    if (poll_once()) {
+    bool any = poll_once();
+    if (!internal::hot.tasks.empty()) {
+      run_tasks();
       _idle_since_ns = 0;
-    } else if (internal::hot.tasks.empty() && !_stopped) {
+    } else if (any) {
+      _idle_since_ns = 0;
+    } else if (!_stopped) {
       idle();
     }
   }
@@ -157,14 +246,27 @@ void reactor::settle() noexcept {
   tasks.clear();
 }
 
-inline void reactor::update_now() noexcept {
-  int64_t now = _backend->now().ns;
-  internal::hot.loop_now_ns = now;
-  _quota_end_ns = now + _quota_ns;
-  internal::hot.preempt_budget = internal::preempt_check_interval;
+// The flag goes down before anything that it may stand for is looked at: partner: press().
+inline void reactor::start_turn() noexcept {
+  if (need_preempt()) {
+    (void)_preempt_flag.exchange(0);
+  }
+  internal::hot.loop_now_ns = _backend->now().ns;
+}
+
+void reactor::arm_preemption() noexcept {
+  int64_t now = internal::hot.loop_now_ns;
+  int64_t at = std::min({now + _quota_ns, _timers.earliest_ns(), _lowres_timers.earliest_ns()});
+  at = std::max(at, now + preempt_soonest_ns);
+  if (_preempt_at_ns > now && _preempt_at_ns <= at + preempt_slack_ns) [[likely]] {
+    return;  // it goes off early enough; a turn cut short by it is asked again
+  }
+  _preempt_at_ns = at;
+  _backend->preempt_at(instant{at});
 }
 
 void reactor::run_tasks() noexcept {
+  arm_preemption();
   task_queue& tasks = internal::hot.tasks;
   uint64_t count = 0;
   while (!tasks.empty()) {
@@ -185,6 +287,7 @@ bool reactor::poll_once() {
   if (_stats.turns % signal_check_turns == 0) {
     any |= run_signal_handlers(_stats.turns % thorough_signal_check_turns == 0);
   }
+  any |= internal::run_aliens(_id);
   if (_queues) {
     any |= _queues->poll();
   }
@@ -210,11 +313,15 @@ bool reactor::poll_backend() {
 
 bool reactor::run_timers() {
   int64_t now = internal::hot.loop_now_ns;
+  if (!_timers.is_due(now) && !_lowres_timers.is_due(now)) [[likely]] {
+    return false;
+  }
+  arm_preemption();
   unsigned fired = 0;
-  if (_timers.is_due(now)) [[unlikely]] {
+  if (_timers.is_due(now)) {
     fired += _timers.expire(instant{now});
   }
-  if (_lowres_timers.is_due(now)) [[unlikely]] {
+  if (_lowres_timers.is_due(now)) {
     fired += _lowres_timers.expire(instant{now});
   }
   _stats.timers += fired;
@@ -259,11 +366,17 @@ void reactor::sleep() {
   for (poller* p : _pollers) {
     deadline = std::min(deadline, p->next_deadline());
   }
+  if (_queues) {
+    _queues->press_unread();
+    if (_queues->has_backlog()) {
+      deadline = std::min(deadline, now() + backlog_look_interval);
+    }
+  }
   bool slept = false;
   _sleeping.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);  // partner: wake_if_sleeping
-  if ((!_queues || _queues->nothing_came()) && !memory::has_foreign_frees() && internal::hot.tasks.empty() &&
-      !(_id == 0 && internal::signals_came())) {
+  if ((!_queues || _queues->nothing_came()) && !internal::aliens_came(_id) && !memory::has_foreign_frees() &&
+      internal::hot.tasks.empty() && !(_id == 0 && internal::signals_came())) {
     if (deadline.ns > internal::hot.loop_now_ns) {
       _backend->wait(deadline);
       ++_stats.sleeps;
@@ -275,7 +388,7 @@ void reactor::sleep() {
     p->exit_interrupt_mode();
   }
   int64_t before = internal::hot.loop_now_ns;
-  update_now();
+  start_turn();
   if (slept) {
     _stats.slept_ns += internal::hot.loop_now_ns - before;
   }
@@ -287,6 +400,13 @@ void reactor::wake_if_sleeping() noexcept {
   if (_sleeping.load(std::memory_order_relaxed) && _sleeping.exchange(false)) {
     _backend->wake();
   }
+}
+
+void reactor::press() noexcept {
+  if (_preempt_flag.load(std::memory_order_relaxed) == 0) {
+    _preempt_flag.store(1, std::memory_order_relaxed);
+  }
+  wake_if_sleeping();
 }
 
 // ---------------------------------------------------------------- signals and exit
@@ -310,9 +430,15 @@ bool reactor::run_signal_handlers(bool thorough) {
   if (bits == 0) [[likely]] {
     return false;
   }
-  for (auto& h : _signal_handlers) {
-    if (bits >> (h.signo - 1) & 1) {
-      h.handle();
+  arm_preemption();
+  for (size_t i = 0; i < _signal_handlers.size(); ++i) {  // a handler may add another
+    int signo = _signal_handlers[i].signo;
+    if (bits >> (signo - 1) & 1) {
+      try {
+        _signal_handlers[i].handle();
+      } catch (...) {
+        reactor_log.error("the handler of signal {} threw: {}", signo, describe(std::current_exception()));
+      }
     }
   }
   return true;
@@ -337,7 +463,7 @@ future<> reactor::run_at_exit() {
       reactor_log.error("a function of at_exit failed: {}", describe(done.get_exception()));
     }
   }
-  co_await smp::invoke_on_others([] { engine().stop_loop(); });
+  co_await smp::invoke_framework_call_on_others([] { engine().stop_loop(); });
   stop_loop();
 }
 

@@ -1,5 +1,5 @@
-// The run loop of one shard. In a turn it runs tasks until they run out or the quota is used up, then looks at timers,
-// messages, the back end and the pollers; with nothing to do it polls a while and then sleeps in the back end.
+// The run loop of one shard. In a turn it looks at timers, messages, the back end and the pollers, then runs tasks
+// until they run out or one is asked to give way; with nothing to do it polls a while and then sleeps in the back end.
 //
 // Owns:    the back end, the shard's timers, its network stack.
 // Borrows: pollers, which take themselves off before they die.
@@ -26,7 +26,7 @@ struct reactor_stats {
   uint64_t tasks = 0;
   uint64_t timers = 0;
   uint64_t sleeps = 0;
-  uint64_t preemptions = 0;  // turns that ended by the quota
+  uint64_t preemptions = 0;  // turns in which tasks were asked to give way
   int64_t slept_ns = 0;
 };
 
@@ -60,8 +60,13 @@ class reactor {
   int run();
   // Makes run() return, on this shard only.
   void stop_loop() noexcept { _stopped = true; }
-  // Any thread: makes a sleeping shard look at its queues. Costs a load when it is awake.
+  // Other shards: makes a sleeping shard look at its queues. Costs a fence and a load when it is awake.
   void wake_if_sleeping() noexcept;
+  // Any thread: the same, and a busy shard's task is asked to give way.
+  void press() noexcept;
+  // Makes sure that need_preempt() says so at the end of the quota, or when the next timer is due. Costs two compares
+  // when that is so already.
+  void arm_preemption() noexcept;
   // This shard's ends of the rings to the others; null before the shards know each other.
   void set_queues(smp_queues* q) noexcept { _queues = q; }
   smp_queues& queues() noexcept { return *_queues; }
@@ -69,8 +74,7 @@ class reactor {
   timer_set& lowres_timers() noexcept { return _lowres_timers; }
 
  private:
-  friend bool internal::preempt_slow_path() noexcept;
-
+  void start_turn() noexcept;
   void run_tasks() noexcept;
   void settle() noexcept;
   bool poll_once();
@@ -81,7 +85,6 @@ class reactor {
   void idle();
   void sleep();
   bool enter_interrupt_mode();
-  void update_now() noexcept;
   future<> run_at_exit();
 
   const unsigned _id;
@@ -89,7 +92,7 @@ class reactor {
   bool _exiting = false;
   int _exit_status = 0;
   int64_t _quota_ns;
-  int64_t _quota_end_ns = 0;
+  int64_t _preempt_at_ns = 0;  // when the back end was last asked to set the flag
   int64_t _idle_poll_ns;
   int64_t _idle_since_ns = 0;
   int64_t _backend_polled_ns = 0;
@@ -98,6 +101,7 @@ class reactor {
   smp_queues* _queues = nullptr;
   timer_set _timers;
   timer_set _lowres_timers;
+  internal::preempt_flag& _preempt_flag;  // this thread's, for others
   reactor_stats _stats;
   const engine_options& _options;
   std::unique_ptr<network_stack> _network_stack;
@@ -111,10 +115,36 @@ class reactor {
 namespace internal {
 [[gnu::tls_model("local-exec")]] extern constinit thread_local reactor* local_engine;
 
-// Where other shards find a shard's reactor; null while it does not run its loop. Changed by the shard itself.
+// Where others find a shard's reactor; null while it does not run its loop. Changed by the shard itself. When null was
+// published no foreign thread is at it any more.
 void publish_reactor(unsigned id, reactor*) noexcept;
-// Any thread: wakes the shard if it sleeps.
+// Shards only, who all stay until the last has left its loop. notify_shard() wakes it if it sleeps, press_shard() also
+// asks a busy one to give way.
+void notify_shard(unsigned id) noexcept;
+void press_shard(unsigned id) noexcept;
+// press_shard() for any thread, and for signal handlers.
 void wake_shard(unsigned id) noexcept;
+
+// What a foreign thread sends: see alien.hh. Exactly one of the two functions is called, once, on the shard or, when it
+// ends first, by it.
+class alien_message {
+ public:
+  using function = void (*)(alien_message*) noexcept;
+  alien_message(function run, function drop) noexcept : _run(run), _drop(drop) {}
+  alien_message(const alien_message&) = delete;
+  void run() noexcept { _run(this); }
+  void drop() noexcept { _drop(this); }
+  alien_message* next = nullptr;
+
+ protected:
+  ~alien_message() = default;
+
+ private:
+  function _run;
+  function _drop;
+};
+// Any thread. False, with nothing done, when the shard does not run.
+bool send_alien(unsigned id, alien_message*) noexcept;
 }  // namespace internal
 
 // This shard's reactor. There must be one.

@@ -12,6 +12,7 @@
 // Context: start and stop once each, from one shard; local() on any.
 #pragma once
 
+#include "framework/base/check.hh"
 #include "framework/future/future.hh"
 #include "framework/reactor/smp.hh"
 
@@ -41,8 +42,7 @@ class foreign_ptr {
     if (_owner == this_shard_id()) {
       _p = P{};
     } else {
-      (void)smp::submit_to(_owner, [p = std::move(_p)]() mutable { p = P{}; });
-      _p = P{};
+      (void)smp::submit_framework_call(_owner, [p = std::exchange(_p, P{})]() mutable { p = P{}; });
     }
   }
 
@@ -74,7 +74,7 @@ class foreign_ptr {
     if (!_p) {
       return make_ready_future<>();
     }
-    return smp::submit_to(_owner, [p = std::exchange(_p, P{})]() mutable { p = P{}; });
+    return smp::submit_framework_call(_owner, [p = std::exchange(_p, P{})]() mutable { p = P{}; });
   }
 };
 
@@ -118,6 +118,7 @@ class sharded {
   // Every shard makes its instance from a copy of the arguments.
   template <typename... A>
   future<> start(A... args) {
+    CHECK(_instances.empty());  // start() twice
     _instances.resize(smp::count);
     auto made = co_await coroutine::as_future(smp::invoke_on_all([this, args...] {  // copied to each shard
       _instances[this_shard_id()] = std::make_unique<Service>(args...);
@@ -131,12 +132,17 @@ class sharded {
   // An instance on this shard only.
   template <typename... A>
   future<> start_single(A... args) {
+    CHECK(_instances.empty());  // start() twice
+    auto only = std::make_unique<Service>(std::move(args)...);
     _instances.resize(smp::count);
-    _instances[this_shard_id()] = std::make_unique<Service>(std::move(args)...);
-    return make_ready_future<>();
+    _instances[this_shard_id()] = std::move(only);
+    co_return;
   }
-  // Stops all, then destroys all. A failure of one is passed on after that.
+  // Stops all, then destroys all. A failure of one is passed on after that. Nothing to do when it was not started.
   future<> stop() {
+    if (_instances.empty()) {
+      co_return;
+    }
     auto stopped = co_await coroutine::as_future(smp::invoke_on_all([this]() -> future<> {
       auto& mine = _instances[this_shard_id()];
       return mine ? stop_one(*mine) : make_ready_future<>();

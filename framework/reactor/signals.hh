@@ -16,7 +16,7 @@ uint64_t take_signals(bool thorough) noexcept;
 // Whether a signal came that was not taken: the last look before a sleep. Those that the direct interface collects set
 // the shard's wake token instead.
 bool signals_came() noexcept;
-// Back to the default action, so that a second Ctrl-C ends a program whose stop hangs.
+// Back to the default action: a second Ctrl-C ends a program whose stop hangs, even if its loop does not turn any more.
 void restore_default(int signo) noexcept;
 
 }  // namespace solaster::internal

@@ -5,7 +5,7 @@
 namespace solaster {
 
 smp_queues::smp_queues(unsigned shards, unsigned self, std::vector<std::unique_ptr<smp_channel>>& all)
-    : _self(self), _out(shards), _in(shards) {
+    : _self(self), _out(shards), _in(shards), _unread_since(shards) {
   for (unsigned other = 0; other < shards; ++other) {
     if (other != self) {
       _out[other] = all[self * shards + other].get();
@@ -14,79 +14,110 @@ smp_queues::smp_queues(unsigned shards, unsigned self, std::vector<std::unique_p
   }
 }
 
-void smp_queues::send(shard_id to, internal::smp_message* m) noexcept {
-  m->origin = _self;
-  smp_channel& c = *_out[to];
-  // Counted from here to the reply: see the proof in the header.
-  if (c.under_way < smp::ring_size && c.waiting.empty()) [[likely]] {
-    ++c.under_way;
-    c.requests.push(m);
-  } else {
-    c.waiting.push_back(m);
-  }
-}
-
-void smp_queues::reply(internal::smp_message* m) noexcept {
-  _in[m->origin]->replies.push(m);
-}
-
-bool smp_queues::take_replies(smp_channel& c) noexcept {
-  if (c.replies.empty()) {
+bool smp_queues::take_replies(smp_pipe& replies) noexcept {
+  spsc_ring& ring = replies.ring();
+  uint32_t n = ring.count_readable();
+  if (n == 0) {
     return false;
   }
-  do {
-    internal::smp_message* m = c.replies.pop();
-    --c.under_way;
-    m->complete();
-  } while (!c.replies.empty());
-  while (c.under_way < smp::ring_size && !c.waiting.empty()) {
-    ++c.under_way;
-    c.requests.push(static_cast<internal::smp_message*>(c.waiting.pop_front()));
+  for (; n > 0; --n) {
+    ring.take()->complete();
   }
+  ring.release_taken();
+  return true;
+}
+
+// Here and now, not as tasks: a call does not stand in line behind a busy shard's own work. It ends when the quota
+// does; the rest is taken in the next turn.
+bool smp_queues::run_requests(smp_pipe& requests) noexcept {
+  spsc_ring& ring = requests.ring();
+  uint32_t n = ring.count_readable();
+  if (n == 0) {
+    return false;
+  }
+  engine().arm_preemption();
+  for (; n > 0; --n) {
+    ring.take()->run_and_dispose();
+    if (need_preempt()) [[unlikely]] {
+      break;
+    }
+  }
+  ring.release_taken();
   return true;
 }
 
 bool smp_queues::poll() noexcept {
   bool came = false;
-  for (unsigned other = 0; other < _out.size(); ++other) {
-    if (other == _self) {
-      continue;
-    }
-    came |= take_replies(*_out[other]);
-    spsc_ring& requests = _in[other]->requests;
-    if (!requests.empty()) {
-      do {
-        schedule(requests.pop());
-      } while (!requests.empty());
-      came = true;
-    }
+  for (unsigned l = smp_channel::lane_count; l-- > 0;) {  // the framework's lane first
+    for_each_other([&](unsigned other) {
+      came |= take_replies(_out[other]->lanes[l].replies);
+      came |= run_requests(_in[other]->lanes[l].requests);
+    });
   }
   return flush() || came;
 }
 
-bool smp_queues::flush() noexcept {
+bool smp_queues::is_unread(unsigned other) noexcept {
   bool any = false;
-  for (unsigned other = 0; other < _out.size(); ++other) {
-    if (other == _self) {
-      continue;
-    }
-    bool sent = _out[other]->requests.publish();
-    sent |= _in[other]->replies.publish();
-    if (sent) {
-      any = true;
-      internal::wake_shard(other);
-    }
+  for (unsigned l = 0; l < smp_channel::lane_count; ++l) {
+    any |= _out[other]->lanes[l].requests.is_unread() || _in[other]->lanes[l].replies.is_unread();
   }
   return any;
 }
 
+bool smp_queues::flush() noexcept {
+  bool any = false;
+  int64_t now = internal::hot.loop_now_ns;
+  for_each_other([&](unsigned other) {
+    bool sent = false;
+    for (unsigned l = 0; l < smp_channel::lane_count; ++l) {
+      sent |= _out[other]->lanes[l].requests.flush();
+      sent |= _in[other]->lanes[l].replies.flush();
+    }
+    int64_t& since = _unread_since[other];
+    if (since != 0 && now - since >= smp::unread_max.ns) [[unlikely]] {
+      since = is_unread(other) ? now : 0;
+      if (since != 0) {
+        internal::press_shard(other);
+      }
+    }
+    if (sent) {
+      any = true;
+      since = since != 0 ? since : now;
+      internal::notify_shard(other);
+    }
+  });
+  return any;
+}
+
+void smp_queues::press_unread() noexcept {
+  for_each_other([&](unsigned other) {
+    if (std::exchange(_unread_since[other], 0) != 0 && is_unread(other)) {
+      internal::press_shard(other);
+    }
+  });
+}
+
 bool smp_queues::nothing_came() noexcept {
   for (unsigned other = 0; other < _out.size(); ++other) {
-    if (other != _self && (!_out[other]->replies.empty() || !_in[other]->requests.empty())) {
-      return false;
+    for (unsigned l = 0; other != _self && l < smp_channel::lane_count; ++l) {
+      if (_out[other]->lanes[l].replies.ring().count_readable() != 0 ||
+          _in[other]->lanes[l].requests.ring().count_readable() != 0) {
+        return false;
+      }
     }
   }
   return true;
+}
+
+bool smp_queues::has_backlog() noexcept {
+  bool any = false;
+  for_each_other([&](unsigned other) {
+    for (unsigned l = 0; l < smp_channel::lane_count; ++l) {
+      any |= _out[other]->lanes[l].requests.has_backlog() || _in[other]->lanes[l].replies.has_backlog();
+    }
+  });
+  return any;
 }
 
 namespace internal {

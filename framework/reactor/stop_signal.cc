@@ -1,10 +1,10 @@
 #include "framework/reactor/stop_signal.hh"
 
 #include "framework/app/log.hh"
+#include "framework/reactor/engine.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <csignal>
-#include <cstdlib>
 
 namespace solaster {
 
@@ -16,16 +16,18 @@ stop_signal::stop_signal() {
 }
 
 stop_signal::~stop_signal() {
-  // Whatever comes from now on ends the program the plain way.
-  engine().handle_signal(SIGINT, [] { engine().exit(0); });
-  engine().handle_signal(SIGTERM, [] { engine().exit(0); });
+  // Whatever comes from now on ends the program the plain way; if one came already the next does so at once.
+  if (!stopping()) {
+    internal::stop_on_signals();
+  }
 }
 
 void stop_signal::on_signal() {
   if (stopping()) {
-    stop_log.error("a second signal while stopping: giving up");
-    std::_Exit(1);
+    return;  // both came before the loop looked
   }
+  stop_log.info("stopping; a second signal ends the program at once");
+  internal::restore_default_stop();
   _abort.request_abort();
   _arrived.broadcast();
 }

@@ -5,7 +5,7 @@
 //     co_await stop.wait();
 //     co_await server.stop();
 //
-// Context: shard 0. A second signal while the program stops ends it at once, with status 1.
+// Context: shard 0. A second signal while the program stops ends it at once, as it ends any program.
 #pragma once
 
 #include "framework/sync/abort_source.hh"

@@ -1,11 +1,14 @@
 #include "framework/reactor/timer.hh"
 
+#include "framework/app/log.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <algorithm>
 #include <bit>
 
 namespace solaster {
+
+static logger timer_log("timer");
 
 // Bucket 0 holds what is due; bucket i > 0 holds deadlines whose highest bit that differs from _last_ns is bit i - 1.
 // Of two timers in different buckets the one in the lower bucket is earlier.
@@ -100,7 +103,11 @@ unsigned timer_set::expire(instant now) noexcept {
       t.arm_in(*this, instant{next > now.ns ? next : now.ns + t._period_ns}, duration{t._period_ns});
     }
     ++count;
-    t._callback();
+    try {
+      t._callback();
+    } catch (...) {
+      timer_log.error("a timer's callback threw: {}", describe(std::current_exception()));
+    }
   }
   return count;
 }

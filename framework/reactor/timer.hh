@@ -7,7 +7,9 @@
 // Owns:    timer_set links timers, it does not own them. A timer cancels itself when it dies.
 // Units:   nanoseconds. timer<> fires at or after its deadline, never before; timer<lowres_clock> on the next multiple
 //          of 10 ms.
-// Context: shard-local. The callback runs from the run loop and must not throw.
+// Errors:  what a callback throws is logged; a periodic timer goes on.
+// Context: shard-local. The callback runs from the run loop. It may destroy its timer if it touches none of its own
+//          captures after that.
 #pragma once
 
 #include "framework/base/function.hh"
@@ -51,6 +53,8 @@ class timer_set {
   instant next_deadline() noexcept;
   // Cheap; may say yes too early, never too late.
   bool is_due(int64_t now_ns) const noexcept { return now_ns >= _next_ns; }
+  // At most the earliest deadline, as cheap.
+  int64_t earliest_ns() const noexcept { return _next_ns; }
   // Calls those that are due. Returns how many.
   unsigned expire(instant now) noexcept;
   bool empty() const noexcept { return _nonempty == 0; }

@@ -23,6 +23,11 @@ class condition_variable {
   // Nobody's units: a signal gives one only when somebody waits.
   semaphore _sem{0};
 
+  void give(size_t signals) noexcept {
+    _sem.signal(signals);
+    _sem.consume(_sem.current());  // what was meant for waits that were given up is nobody's
+  }
+
   static future<> translate(future<> f) noexcept {
     return f.handle_exception_type<semaphore_timed_out>(
         [](semaphore_timed_out&) { return make_exception_future<>(condition_variable_timed_out()); });
@@ -41,12 +46,20 @@ class condition_variable {
   future<> wait(Predicate holds) {
     while (!holds()) {
       co_await wait();
+      if (!co_await coroutine::is_wanted()) {
+        signal();  // was another's
+        co_await coroutine::quit();
+      }
     }
   }
   template <std::predicate Predicate>
   future<> wait(instant deadline, Predicate holds) {
     while (!holds()) {
       co_await wait(deadline);
+      if (!co_await coroutine::is_wanted()) {
+        signal();  // was another's
+        co_await coroutine::quit();
+      }
     }
   }
   template <std::predicate Predicate>
@@ -55,12 +68,8 @@ class condition_variable {
   }
 
   bool has_waiters() const noexcept { return _sem.waiters() != 0; }
-  void signal() noexcept {
-    if (has_waiters()) {
-      _sem.signal();
-    }
-  }
-  void broadcast() noexcept { _sem.signal(_sem.waiters()); }
+  void signal() noexcept { give(has_waiters() ? 1 : 0); }
+  void broadcast() noexcept { give(_sem.waiters()); }
   void broken() noexcept { _sem.broken(std::make_exception_ptr(broken_condition_variable())); }
 };
 

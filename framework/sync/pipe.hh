@@ -50,6 +50,10 @@ class pipe_reader {
     auto s = _s;  // this end may move while we wait
     while (s->items.empty() && s->has_writer) {
       co_await s->changed_for_reader.wait();
+      if (!co_await coroutine::is_wanted()) {
+        s->changed_for_reader.signal();  // another may want the item
+        co_await coroutine::quit();
+      }
     }
     if (s->items.empty()) {
       co_return std::nullopt;

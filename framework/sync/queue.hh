@@ -1,6 +1,8 @@
 // A bounded queue between one or more producers and one or more consumers of a shard: push waits while it is full, pop
 // while it is empty.
 //
+// A pop that was given up (with_timeout) takes no item; a push that was given up still pushes, later.
+//
 // Errors: what abort() was given, for everybody who waits or comes later. Context: shard-local.
 #pragma once
 
@@ -54,6 +56,10 @@ class queue {
   future<T> pop_eventually() {
     while (!_aborted && empty()) {
       co_await _not_empty.wait();
+      if (!co_await coroutine::is_wanted()) {
+        _not_empty.signal();  // another may want the item
+        co_await coroutine::quit();
+      }
     }
     check();
     co_return pop();
@@ -61,6 +67,10 @@ class queue {
   future<> not_empty() {
     while (!_aborted && empty()) {
       co_await _not_empty.wait();
+      if (!co_await coroutine::is_wanted()) {
+        _not_empty.signal();
+        co_await coroutine::quit();
+      }
     }
     check();
   }

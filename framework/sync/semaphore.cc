@@ -27,7 +27,14 @@ struct semaphore::waiter : timer_link {
   }
   void fail(std::exception_ptr ex) noexcept {
     leave_queue();
-    granted.set_exception(std::move(ex));
+    if (granted.is_wanted()) {
+      granted.set_exception(std::move(ex));
+    }
+    delete this;
+  }
+  // Nobody wants the units any more.
+  void drop() noexcept {
+    leave_queue();
     delete this;
   }
   // Out of the timer's or the abort source's callback: what calls must outlive the call, so the rest happens in a task.
@@ -54,6 +61,7 @@ future<> semaphore::enqueue(size_t units, instant deadline, abort_source* as) no
     return make_exception_future<>(std::bad_alloc());
   }
   w->insert_before(_waiters);
+  bool was_first = _waiters.next == w;
   ++_waiting;
   auto f = w->granted.get_future();
   if (deadline != instant::never()) {
@@ -63,12 +71,19 @@ future<> semaphore::enqueue(size_t units, instant deadline, abort_source* as) no
   if (as) {
     w->abort = as->subscribe([w, as] { w->fail_and_pass_on(as->reason()); });
   }
+  if (!was_first) {
+    wake_waiters();  // those before may have been given up
+  }
   return f;
 }
 
 void semaphore::wake_waiters() noexcept {
   while (_waiters.linked()) {
     waiter& w = waiter::of(_waiters.next);
+    if (!w.granted.is_wanted()) {
+      w.drop();
+      continue;
+    }
     if (_count < 0 || size_t(_count) < w.units) {
       return;
     }

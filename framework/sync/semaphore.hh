@@ -4,6 +4,8 @@
 //     auto units = co_await get_units(_memory, request_size);      // given back when `units` dies
 //
 // Errors: semaphore_timed_out, broken_semaphore (or what broken() was given), abort_requested.
+// A wait whose future was dropped or given up (with_timeout) takes no units; it leaves the queue when it comes to the
+// front at a signal() or at another wait().
 // Context: shard-local. wait() that must wait allocates.
 #pragma once
 

@@ -9,6 +9,8 @@ namespace solaster::kernel::direct {
 int shard_bind(u32 shard, u32 cpu);
 int wait(u64 deadline);
 int wake(u32 shard);
+u32* preempt_flag();
+int preempt_at(u64 deadline);
 int signals_claim(u64 mask, u32 shard);
 u64 signals_take();
 

@@ -6,6 +6,7 @@
 #include "kernel/direct/direct.hh"
 #include "kernel/direct/functions.hh"
 #include "kernel/include/solaster/direct.h"
+#include "kernel/sched/clock.hh"
 
 namespace solaster::kernel::direct {
 namespace {
@@ -14,9 +15,16 @@ constexpr int einval = -22, ebusy = -16, esrch = -3, eperm = -1, eintr = -4;
 
 // `token` is the wake that wait() takes; `thread` is set once. The waker sets the token, then unparks; the waiter parks
 // only after it found no token, and park() itself remembers an unpark that came in between.
+// The timer is private to the shard's thread and to the interrupts of its CPU; the word is the program's to read and
+// clear, on a line of its own.
+struct alignas(64) preempt_timer : timer {
+  alignas(64) std::atomic<u32> word{0};
+};
+
 struct alignas(64) shard {
   std::atomic<thread*> who{nullptr};
   std::atomic<u32> token{0};
+  preempt_timer preempt;
 };
 shard shards[SOLASTER_SHARDS_MAX];
 
@@ -116,6 +124,26 @@ int wait(u64 deadline) {
 int wake(u32 number) {
   call_scope scope;
   return wake_shard(number) ? 0 : esrch;
+}
+
+u32* preempt_flag() {
+  shard* s = shard_of_current();
+  // SAFETY: an atomic<u32> is laid out as a u32; the program has it as such through the C interface.
+  return s ? reinterpret_cast<u32*>(&s->preempt.word) : nullptr;
+}
+
+int preempt_at(u64 deadline) {
+  call_scope scope;
+  shard* s = shard_of_current();
+  if (!s)
+    return eperm;
+  if (deadline == never) {
+    sched::cancel(s->preempt);
+    return 0;
+  }
+  s->preempt.fire = [](timer* t) { static_cast<preempt_timer*>(t)->word.store(1, std::memory_order_relaxed); };
+  sched::arm(s->preempt, deadline);
+  return 0;
 }
 
 int signals_claim(u64 mask, u32 number) {

@@ -87,7 +87,9 @@ const solaster_direct the_table{.version = SOLASTER_DIRECT_VERSION,
                                 .signals_claim = signals_claim,
                                 .signals_take = signals_take,
                                 .cpu_stats = cpu_stats,
-                                .cpu_count = cpu_count};
+                                .cpu_count = cpu_count,
+                                .preempt_flag = preempt_flag,
+                                .preempt_at = preempt_at};
 
 }  // namespace
 

@@ -185,6 +185,40 @@ static void rest(void) {
   CHECK("and is taken once", d->signals_take() == SOLASTER_SIGNAL_BIT(SIGUSR1) && d->signals_take() == 0);
 }
 
+static void* nobody(void* p) {
+  *(int*)p = d->preempt_at(now() + 1000000) == -EPERM && !d->preempt_flag();
+  return NULL;
+}
+
+static void preemption(void) {
+  if (!d)
+    return;
+  volatile uint32_t* flag = d->preempt_flag();
+  CHECK("a flag to look at", flag && *flag == 0);
+  if (!flag)
+    return;
+  uint64_t begin = now(), asked = begin + 2000000;
+  int r = d->preempt_at(asked);
+  while (!*flag && now() - begin < 1000000000) {
+  }
+  uint64_t seen = now();
+  CHECK("it goes up in time", r == 0 && *flag == 1 && seen - begin < 500000000);
+  CHECK("and not before", seen >= asked);
+  *flag = 0;
+  r = d->preempt_at(now() + 5000000);
+  int back = d->preempt_at(SOLASTER_NEVER);
+  d->wait(now() + 10000000);
+  CHECK("taken back", r == 0 && back == 0 && *flag == 0);
+  r = d->preempt_at(now() + 100000000000) | d->preempt_at(now() + 1000000);
+  d->wait(now() + 20000000);
+  CHECK("the last call counts", r == 0 && *flag == 1);
+  int other = 0;
+  pthread_t t;
+  pthread_create(&t, NULL, nobody, &other);
+  pthread_join(t, NULL);
+  CHECK("no shard", other);
+}
+
 int main(void) {
   d = find_table();
   if (!d) {
@@ -212,7 +246,13 @@ int main(void) {
                                         "statistics",
                                         "claim a signal",
                                         "it wakes",
-                                        "and is taken once"};
+                                        "and is taken once",
+                                        "a flag to look at",
+                                        "it goes up in time",
+                                        "and not before",
+                                        "taken back",
+                                        "the last call counts",
+                                        "no shard"};
     for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++)
       say(lines[i], 1);
     return 0;
@@ -225,5 +265,6 @@ int main(void) {
   memory();
   nics();
   rest();
+  preemption();
   return 0;
 }

@@ -73,6 +73,10 @@ class reactor_backend {
   // Any thread, also from a signal handler.
   virtual void wake() noexcept = 0;
 
+  // Sets the flag at this instant, by an interrupt or a signal. The last call counts.
+  virtual void preempt_at(instant) noexcept = 0;
+  virtual internal::preempt_flag& preempt_flag() noexcept = 0;
+
   // How long to busy-poll before sleeping when the options do not say.
   virtual duration default_idle_poll_time() const noexcept { return microseconds(20); }
 

@@ -185,7 +185,7 @@ void driver::dispatch(const net::event& e) noexcept {
 void driver::broadcast_neighbour(const net::event& e) noexcept {
   for (unsigned s = 0; s < _shards; ++s) {
     if (s != _shard) {
-      (void)smp::submit_to(s, [address = e.address, mac = e.mac, bits = e.bits] {
+      (void)smp::submit_framework_call(s, [address = e.address, mac = e.mac, bits = e.bits] {
         if (driver* d = local()) {
           d->_stack->learn_neighbour(address, mac, d->now(), bits);
           d->touch();
@@ -231,7 +231,7 @@ void driver::push_out() noexcept {
   }
   _abroad += n;
   _stats.sent_abroad += n;
-  (void)smp::submit_to(_owner, [from = _shard, packets = std::move(packets)] {
+  (void)smp::submit_framework_call(_owner, [from = _shard, packets = std::move(packets)] {
     if (driver* d = addressee()) {
       d->send_for(from, packets);
     }
@@ -304,14 +304,15 @@ void driver::each_message(Send send) noexcept {
 }
 
 void driver::send_messages() noexcept {
-  each_message([](unsigned shard, auto f) { (void)smp::submit_to(shard, std::move(f)); });
+  each_message([](unsigned shard, auto f) { (void)smp::submit_framework_call(shard, std::move(f)); });
 }
 
 future<> driver::send_visitors_home() {
   _inbox = {};
   _out = {};
   std::vector<future<>> under_way;
-  each_message([&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_to(shard, std::move(f))); });
+  each_message(
+      [&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_framework_call(shard, std::move(f))); });
   for (auto& f : under_way) {
     co_await std::move(f);
   }

@@ -144,6 +144,13 @@ struct solaster_direct {
   int (*cpu_stats)(uint32_t cpu, struct solaster_cpu_stats* out);
   /* CPUs that are on line or will be soon (those the firmware lists). */
   int (*cpu_count)(void);
+
+  /* How a shard that computes learns that time is up without reading a clock: a word that it reads and clears itself,
+   * and into which an interrupt stores 1 at the deadline. The word is the kernel's and stays valid; other shards may
+   * write it too. One deadline for each shard, set by its own thread; the last call counts, SOLASTER_NEVER takes it
+   * back. preempt_flag: null, preempt_at: EPERM when the calling thread is no shard. */
+  uint32_t* (*preempt_flag)(void);
+  int (*preempt_at)(uint64_t deadline_ns);
 };
 
 #ifdef __cplusplus
@@ -151,8 +158,8 @@ struct solaster_direct {
 static_assert(offsetof(solaster_direct, shard_bind) == 16 && offsetof(solaster_direct, nic_count) == 40 &&
               offsetof(solaster_direct, shard_memory) == 72 && offsetof(solaster_direct, clock) == 88 &&
               offsetof(solaster_direct, signals_claim) == 120 && offsetof(solaster_direct, cpu_count) == 144 &&
-              sizeof(solaster_direct) == 152 && sizeof(solaster_memory_piece) == 24 && sizeof(solaster_clock) == 40 &&
-              sizeof(solaster_nic) == 64);
+              offsetof(solaster_direct, preempt_at) == 160 && sizeof(solaster_direct) == 168 &&
+              sizeof(solaster_memory_piece) == 24 && sizeof(solaster_clock) == 40 && sizeof(solaster_nic) == 64);
 #endif
 
 #endif

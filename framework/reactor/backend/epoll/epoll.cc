@@ -4,6 +4,7 @@
 #include "framework/reactor/backend/backend.hh"
 
 #include "framework/app/log.hh"
+#include "framework/reactor/backend/preemption_timer.hh"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -68,6 +69,9 @@ class epoll_backend final : public reactor_backend {
     [[maybe_unused]] ssize_t n = ::write(_wake, &one, sizeof(one));
   }
 
+  void preempt_at(instant at) noexcept override { _preemption.arm(at); }
+  internal::preempt_flag& preempt_flag() noexcept override { return _preemption.flag(); }
+
   std::unique_ptr<pollable_fd_state> adopt(int fd) override { return std::make_unique<pollable_fd_state>(fd); }
 
   void forget(pollable_fd_state& s) noexcept override {
@@ -108,8 +112,9 @@ class epoll_backend final : public reactor_backend {
   }
 
   bool take_events(const timespec* timeout) {
-    int n = _has_pwait2 ? epoll_pwait2(_epoll, _events.data(), events_per_call, timeout, nullptr)
-                        : epoll_wait(_epoll, _events.data(), events_per_call, to_milliseconds(timeout));
+    int n = _has_pwait2 ? epoll_pwait2(_epoll, _events.data(), events_per_call, timeout, _preemption.sleeping_mask())
+                        : epoll_pwait(_epoll, _events.data(), events_per_call, to_milliseconds(timeout),
+                                      _preemption.sleeping_mask());
     if (n < 0) {
       if (errno == ENOSYS && _has_pwait2) {
         _has_pwait2 = false;
@@ -171,6 +176,7 @@ class epoll_backend final : public reactor_backend {
     }
   }
 
+  preemption_timer _preemption;
   int _epoll;
   int _wake;
   bool _has_pwait2 = true;

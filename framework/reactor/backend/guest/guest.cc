@@ -7,6 +7,8 @@
 #include "framework/reactor/backend/direct.hh"
 
 #include <cerrno>
+#include <cstddef>
+#include <stdexcept>
 #include <system_error>
 
 namespace solaster {
@@ -34,17 +36,26 @@ class guest_clock {
   const solaster_clock* _clock;
 };
 
+static_assert(sizeof(internal::preempt_flag) == sizeof(uint32_t) && internal::preempt_flag::is_always_lock_free);
+
 class guest_backend final : public reactor_backend {
  public:
   guest_backend(const solaster_direct& direct, unsigned shard)
       : _direct(direct), _clock(direct.clock()), _shard(shard) {
+    if (direct.size < offsetof(solaster_direct, preempt_at) + sizeof(direct.preempt_at)) {
+      throw std::runtime_error("this kernel is older than the program: its direct interface has no preempt_at");
+    }
     const auto& cpus = options().cpuset;
     unsigned cpu = shard < cpus.size() ? cpus[shard] : shard;
     if (int error = direct.shard_bind(shard, cpu); error < 0) {
       throw std::system_error(-error, std::generic_category(),
                               "shard " + std::to_string(shard) + " cannot have CPU " + std::to_string(cpu));
     }
+    // SAFETY: the kernel's word is shared with its interrupt as an atomic<u32> of its own; the layouts are the same.
+    _flag = reinterpret_cast<internal::preempt_flag*>(direct.preempt_flag());
   }
+  ~guest_backend() override { _direct.preempt_at(SOLASTER_NEVER); }
+
   std::string_view name() const noexcept override { return "guest"; }
   instant now() noexcept override {
     // Refined parameters may set the clock back by a little; the promise is that it never goes back.
@@ -58,12 +69,15 @@ class guest_backend final : public reactor_backend {
     _direct.wait(deadline == instant::never() ? SOLASTER_NEVER : uint64_t(deadline.ns < 0 ? 0 : deadline.ns));
   }
   void wake() noexcept override { _direct.wake(_shard); }
+  void preempt_at(instant at) noexcept override { _direct.preempt_at(uint64_t(at.ns)); }
+  internal::preempt_flag& preempt_flag() noexcept override { return *_flag; }
   duration default_idle_poll_time() const noexcept override { return microseconds(5); }
 
  private:
   const solaster_direct& _direct;
   guest_clock _clock;
   unsigned _shard;
+  internal::preempt_flag* _flag = nullptr;
   int64_t _last_ns = 0;
 };
 

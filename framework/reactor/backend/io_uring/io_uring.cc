@@ -107,15 +107,17 @@ bool io_uring_backend::take_completions() noexcept {
 }
 
 void io_uring_backend::enter(unsigned wait_for, const instant* deadline) noexcept {
-  if (deadline) {
+  // EINTR, ETIME: the caller's loop looks again. EBUSY, EAGAIN: what was not taken stays queued for the next turn.
+  io_uring_cqe* ignored;
+  if (wait_for == 0) {
+    io_uring_submit_and_get_events(&_ring);
+  } else if (!deadline) {
+    io_uring_submit_and_wait_timeout(&_ring, &ignored, wait_for, nullptr, _preemption.sleeping_mask());
+  } else {
     int64_t left = deadline->ns - now().ns;
     left = left < 0 ? 0 : left;
     __kernel_timespec ts{.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
-    io_uring_cqe* ignored;
-    io_uring_submit_and_wait_timeout(&_ring, &ignored, wait_for, &ts, nullptr);
-  } else {
-    // EINTR, ETIME: the caller's loop looks again. EBUSY, EAGAIN: what was not taken stays queued for the next turn.
-    io_uring_submit_and_wait(&_ring, wait_for);
+    io_uring_submit_and_wait_timeout(&_ring, &ignored, wait_for, &ts, _preemption.sleeping_mask());
   }
 }
 
@@ -206,7 +208,10 @@ future<> io_uring_backend::wait_for(fd_state& s, poll_operation*& slot, short ev
     return make_exception_future<>(std::system_error(EBUSY, std::generic_category(), "two waiters for one descriptor"));
   }
   if (!slot) {
-    slot = new poll_operation(&s, &slot);
+    slot = new (std::nothrow) poll_operation(&s, &slot);
+    if (!slot) {
+      return make_exception_future<>(std::bad_alloc());
+    }
     queue(slot, [&](io_uring_sqe* sqe) { io_uring_prep_poll_add(sqe, s.fd, unsigned(events)); });
   }
   waiting = true;

@@ -15,6 +15,7 @@
 
 #include "framework/reactor/backend/backend.hh"
 #include "framework/reactor/backend/io_uring/receive_buffers.hh"
+#include "framework/reactor/backend/preemption_timer.hh"
 
 namespace solaster {
 
@@ -45,6 +46,8 @@ class io_uring_backend final : public reactor_backend {
   bool poll_is_cheap() const noexcept override { return true; }
   void wait(instant deadline) override;
   void wake() noexcept override;
+  void preempt_at(instant at) noexcept override { _preemption.arm(at); }
+  internal::preempt_flag& preempt_flag() noexcept override { return _preemption.flag(); }
   duration default_idle_poll_time() const noexcept override { return {}; }
   std::unique_ptr<pollable_fd_state> adopt(int fd) override;
   void forget(pollable_fd_state&) noexcept override;
@@ -86,6 +89,7 @@ class io_uring_backend final : public reactor_backend {
     uint64_t count = 0;
   };
 
+  preemption_timer _preemption;
   io_uring _ring{};
   receive_buffers _buffers;
   wake_operation _wake;

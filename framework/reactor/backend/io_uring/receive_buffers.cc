@@ -104,8 +104,4 @@ void receive_buffers::give_back(unsigned id) noexcept {
   _pool->provide(id);
 }
 
-unsigned receive_buffers::outside() const noexcept {
-  return _pool ? _pool->outside : 0;
-}
-
 }  // namespace solaster

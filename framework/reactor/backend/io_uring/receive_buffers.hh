@@ -42,9 +42,6 @@ class receive_buffers {
   // Gives back a buffer whose content nobody wants.
   void give_back(unsigned id) noexcept;
 
-  // How many are held by users.
-  unsigned outside() const noexcept;
-
  private:
   struct pool;
   pool* _pool = nullptr;

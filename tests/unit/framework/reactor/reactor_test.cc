@@ -2,17 +2,24 @@
 
 #include "framework/app/options.hh"
 #include "framework/future/loops.hh"
+#include "framework/reactor/alien.hh"
 #include "framework/reactor/sharded.hh"
 #include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
+#include "framework/reactor/smp_queues.hh"
 #include "framework/reactor/stop_signal.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/semaphore.hh"
 #include "framework/testing/reactor_test.hh"
 
 #include <fcntl.h>
 #include <unistd.h>
+#include <atomic>
 #include <csignal>
+#include <cstdlib>
+#include <optional>
 #include <string>
+#include <thread>
 
 using namespace solaster;
 using namespace std::chrono_literals;
@@ -244,4 +251,241 @@ REACTOR_TEST(at_exit, functions_run_last_come_first) {
     return make_ready_future<>();
   });
   return make_ready_future<>();
+}
+
+// ---- messages that wait at the other end
+
+REACTOR_TEST(smp, a_signal_gets_through_while_more_calls_wait_than_a_ring_holds) {
+  static thread_local std::optional<semaphore> sem;
+  co_await smp::submit_to(1, [] { sem.emplace(0); });
+  constexpr size_t waiting = 5 * smp::ring_size;
+  std::vector<future<>> all;
+  for (size_t i = 0; i < waiting; ++i) {
+    all.push_back(smp::submit_to(1, [] { return sem->wait(); }));
+  }
+  auto signalled = co_await coroutine::as_future(with_timeout(5s, smp::submit_to(1, [] { sem->signal(waiting); })));
+  REACTOR_REQUIRE(!signalled.failed());
+  for (auto& f : all) {
+    co_await std::move(f);
+  }
+  co_await smp::submit_to(1, [] { sem.reset(); });
+}
+
+REACTOR_TEST(smp, the_frameworks_calls_overtake_a_programs) {
+  static thread_local int ran;
+  co_await smp::submit_to(1, [] { ran = 0; });
+  std::vector<future<>> all;
+  for (unsigned i = 0; i < 20 * smp::ring_size; ++i) {
+    all.push_back(smp::submit_to(1, [] { ++ran; }));
+  }
+  int before = co_await smp::submit_framework_call(1, [] { return ran; });
+  EXPECT_LT(before, int(10 * smp::ring_size));
+  for (auto& f : all) {
+    co_await std::move(f);
+  }
+}
+
+TEST(smp, sigterm_ends_a_program_whose_calls_wait_for_ever) {
+  EXPECT_EXIT(
+      {
+        solaster::testing::run_in_reactor([]() -> future<> {
+          static semaphore* sem;  // shard 1's
+          static std::vector<future<>> all;
+          co_await smp::submit_to(1, [] { sem = new semaphore(0); });
+          for (size_t i = 0; i < 3 * smp::ring_size; ++i) {
+            all.push_back(smp::submit_to(1, [] { return sem->wait(); }));
+          }
+          co_await sleep(5ms);
+          ::kill(::getpid(), SIGTERM);
+          co_await std::move(all.back());
+        });
+        std::_Exit(0);
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+
+REACTOR_TEST(smp, a_call_to_a_busy_shard_runs_between_its_slices) {
+  static thread_local bool stop;
+  co_await smp::submit_to(1, [] { stop = false; });
+  auto busy = smp::submit_to(1, []() -> future<> {
+    while (!stop) {
+      instant until = steady_clock::now() + microseconds(20);
+      while (steady_clock::now() < until) {
+      }
+      co_await coroutine::yield();
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    co_await smp::submit_to(1, [] {});
+  }
+  co_await smp::submit_to(1, [] { stop = true; });
+  co_await std::move(busy);
+}
+
+REACTOR_TEST(spsc_ring, keeps_its_rule_through_filling_and_taking) {
+  auto ring = std::make_unique<spsc_ring>();
+  uint32_t in = 0, out = 0;
+  auto message = [](uint32_t n) { return reinterpret_cast<internal::smp_message*>(uintptr_t(n + 1) * 64); };
+  for (uint32_t step = 0; step < 2000; ++step) {
+    for (uint32_t n = step * 7 % 200; n > 0 && ring->has_room(); --n) {
+      ring->push(message(in++));
+    }
+    EXPECT_TRUE(ring->is_valid());
+    ring->publish();
+    EXPECT_EQ(ring->is_unread(), in != out);
+    EXPECT_LE(in - out, spsc_ring::size);
+    for (uint32_t n = step * 5 % 190; n > 0 && ring->count_readable() != 0; --n) {
+      EXPECT_EQ(ring->take(), message(out++));
+    }
+    ring->release_taken();
+    EXPECT_TRUE(ring->is_valid());
+  }
+  EXPECT_GT(out, 100'000u);
+  return make_ready_future<>();
+}
+
+// ---- foreign threads
+
+REACTOR_TEST(alien, a_foreign_thread_is_no_shard_and_may_not_send_messages) {
+  bool no_id = false, refused = false;
+  std::thread([&] {
+    no_id = this_shard_id() == no_shard;
+    auto f = smp::submit_to(0, [] { ADD_FAILURE() << "ran"; });
+    refused = f.failed();
+    f.ignore_ready_future();
+  }).join();
+  EXPECT_TRUE(no_id);
+  EXPECT_TRUE(refused);
+  co_return;
+}
+
+REACTOR_TEST(alien, calls_run_on_the_shard_and_bring_results_back) {
+  std::atomic<bool> done{false};
+  std::thread foreign([&] {
+    for (int i = 0; i < 200; ++i) {
+      EXPECT_EQ(alien::submit_to(unsigned(i % 2), [] { return this_shard_id(); }).get(), unsigned(i % 2));
+      if (i % 20 == 0) {
+        std::this_thread::sleep_for(2ms);  // both shards fall asleep
+      }
+    }
+    auto late = alien::submit_to(1, [s = std::string("kept")]() -> future<std::string> {
+      co_await sleep(1ms);
+      co_return s;
+    });
+    EXPECT_EQ(late.get(), "kept");
+    EXPECT_THROW(alien::submit_to(1, [] { throw std::out_of_range("there"); }).get(), std::out_of_range);
+    EXPECT_THROW(alien::submit_to(63, [] {}).get(), alien::shard_not_running);
+    EXPECT_THROW(alien::run_on(1000, [] {}), alien::shard_not_running);
+    std::atomic<int> ran{0};
+    for (int i = 0; i < 1000; ++i) {
+      alien::run_on(1, [&ran, i] { EXPECT_EQ(ran++, i); });  // in order
+    }
+    alien::submit_to(1, [] {}).get();
+    EXPECT_EQ(ran.load(), 1000);
+    done = true;
+    alien::run_on(0, [] {});
+  });
+  while (!done) {
+    co_await sleep(1ms);
+  }
+  foreign.join();
+}
+
+REACTOR_TEST(alien, many_threads_and_a_busy_shard) {
+  static thread_local uint64_t received;
+  co_await smp::submit_to(1, [] { received = 0; });
+  std::atomic<int> left{4};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&left] {
+      for (int i = 0; i < 2000; ++i) {
+        alien::run_on(1, [] { ++received; });
+      }
+      alien::submit_to(1, [] {}).get();
+      --left;
+    });
+  }
+  // Ready futures only: it gives way because it is asked to.
+  co_await smp::submit_to(
+      1, [&left] { return do_until([&] { return left == 0; }, [] { return make_ready_future<>(); }); });
+  for (auto& t : threads) {
+    t.join();
+  }
+  EXPECT_EQ(co_await smp::submit_to(1, [] { return received; }), 8000u);
+}
+
+TEST(alien, a_shard_that_has_ended_is_not_running) {
+  std::atomic<bool> stop{false};
+  std::thread foreign([&] {  // at the door while shards come and go
+    while (!stop) {
+      try {
+        alien::submit_to(1, [] {}).get();
+      } catch (const alien::shard_not_running&) {
+      }
+    }
+  });
+  for (int i = 0; i < 20; ++i) {
+    solaster::testing::run_in_reactor([] { return sleep(1ms); });
+  }
+  stop = true;
+  foreign.join();
+  EXPECT_THROW(alien::submit_to(0, [] {}).get(), alien::shard_not_running);
+}
+
+// ---- stop, timers, signals
+
+REACTOR_TEST(sharded, stop_without_start_has_nothing_to_do) {
+  bool stopped[2] = {};
+  sharded<counter> s;
+  co_await s.stop();
+  co_await s.start(1, &stopped[0]);
+  co_await s.stop();
+  co_await s.stop();
+  EXPECT_TRUE(stopped[1]);
+}
+
+REACTOR_TEST(timer, a_callback_that_throws_is_logged_and_the_others_fire) {
+  ::testing::internal::CaptureStderr();
+  int fired = 0;
+  timer<> bad([&] {
+    ++fired;
+    throw std::runtime_error("thrown by a timer");
+  });
+  timer<> good([&] { ++fired; });
+  bad.arm_periodic(milliseconds(1));
+  good.arm(milliseconds(2));
+  while (fired < 4) {
+    co_await sleep(1ms);
+  }
+  bad.cancel();
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("thrown by a timer"), std::string::npos);
+}
+
+TEST(signals, a_second_sigint_ends_a_program_whose_stop_hangs) {
+  for (bool with_stop_signal : {false, true}) {
+    EXPECT_EXIT(solaster::testing::run_in_reactor([with_stop_signal]() -> future<> {
+                  engine().at_exit([] { return sleep(60s); });
+                  std::optional<stop_signal> stop;
+                  if (with_stop_signal) {
+                    stop.emplace();
+                  }
+                  ::kill(::getpid(), SIGINT);
+                  co_await sleep(5ms);
+                  ::kill(::getpid(), SIGINT);
+                  co_await sleep(60s);
+                }),
+                ::testing::KilledBySignal(SIGINT), "");
+  }
+}
+
+REACTOR_TEST(reactor, a_sleep_ends_beside_slices_that_only_yield) {
+  bool stop = false;
+  auto busy = [](bool& stop) -> future<> {
+    while (!stop) {
+      co_await coroutine::maybe_yield();
+    }
+  }(stop);
+  co_await sleep(1ms);
+  stop = true;
+  co_await std::move(busy);
 }

@@ -3,6 +3,7 @@
 #include "framework/future/loops.hh"
 #include "framework/future/when_all.hh"
 #include "framework/reactor/sleep.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/sync/condition_variable.hh"
 #include "framework/sync/gate.hh"
 #include "framework/sync/pipe.hh"
@@ -10,6 +11,10 @@
 #include "framework/sync/rwlock.hh"
 #include "framework/sync/semaphore.hh"
 #include "framework/testing/reactor_test.hh"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
 
 using namespace solaster;
 using namespace std::chrono_literals;
@@ -268,4 +273,107 @@ REACTOR_TEST(abort_source, subscriptions_are_called_once_and_may_go) {
   EXPECT_FALSE(as.subscribe([] {}));
   EXPECT_THROW(as.check(), abort_requested);
   return make_ready_future<>();
+}
+
+// ---- waits that were given up
+
+REACTOR_TEST(given_up, a_semaphores_units_go_to_who_still_waits) {
+  semaphore sem(0);
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, sem.wait(3))));
+  (void)sem.wait(4);  // dropped
+  auto wanted = sem.wait(1);
+  sem.signal(1);
+  EXPECT_TRUE(wanted.available());
+  co_await with_timeout(5s, std::move(wanted));
+  sem.signal(2);
+  EXPECT_EQ(sem.available_units(), 2);
+}
+
+REACTOR_TEST(given_up, units_that_nobody_wants_come_back) {
+  semaphore sem(0);
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, get_units(sem, 2).discard_result())));
+  auto wanted = sem.wait(1);
+  sem.signal(2);
+  co_await with_timeout(5s, std::move(wanted));
+  EXPECT_EQ(sem.available_units(), 1);
+}
+
+REACTOR_TEST(given_up, a_queue_gives_its_item_to_who_still_waits) {
+  queue<int> q(2);
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, q.pop_eventually())));
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, q.not_empty())));
+  auto wanted = q.pop_eventually();
+  q.push(7);
+  EXPECT_EQ(co_await with_timeout(5s, std::move(wanted)), 7);
+  q.push(8);
+  co_await coroutine::yield();
+  EXPECT_EQ(q.size(), 1u);
+}
+
+REACTOR_TEST(given_up, a_pipe_gives_its_item_to_who_still_waits) {
+  solaster::pipe<int> p(2);
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, p.reader.read())));
+  auto wanted = p.reader.read();
+  co_await p.writer.write(7);
+  EXPECT_EQ(co_await with_timeout(5s, std::move(wanted)), 7);
+}
+
+REACTOR_TEST(given_up, a_signal_goes_to_who_still_waits) {
+  condition_variable cv;
+  bool holds = false;
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, cv.wait())));
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, cv.wait([&] { return holds; }))));
+  auto wanted = cv.wait([&] { return holds; });
+  holds = true;
+  cv.signal();
+  co_await with_timeout(5s, std::move(wanted));
+  cv.signal();  // nobody: not kept
+  EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, cv.wait())));
+}
+
+REACTOR_TEST(given_up, a_late_failure_is_nobodys_concern) {
+  ::testing::internal::CaptureStderr();
+  {
+    promise<> late;
+    EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, late.get_future())));
+    late.set_exception(std::runtime_error("late"));
+    semaphore sem(0);
+    EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, sem.wait())));
+    promise<> broken;
+    EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, broken.get_future())));
+  }
+  co_await coroutine::yield();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+// ---- what nobody looks at is in the log
+
+namespace {
+future<> fail_after(delay d, const char* why) {
+  co_await sleep(d);
+  throw std::runtime_error(why);
+}
+}  // namespace
+
+REACTOR_TEST(dropped, failures_that_come_later_are_logged) {
+  ::testing::internal::CaptureStderr();
+  (void)fail_after(1ms, "first");
+  (void)smp::submit_to(1, [] { return fail_after(1ms, "second"); });
+  (void)smp::submit_to(1, []() -> int { throw std::runtime_error("third"); });
+  (void)sleep(1ms).then([] { throw std::runtime_error("fourth"); });
+  {
+    promise<> p;
+    (void)p.get_future();
+    p.set_exception(std::runtime_error("fifth"));
+    promise<> without_future;
+    without_future.set_exception(std::runtime_error("sixth"));
+  }
+  co_await sleep(20ms);
+  std::string said = ::testing::internal::GetCapturedStderr();
+  for (const char* why : {"first", "second", "third", "fourth", "fifth", "sixth"}) {
+    EXPECT_NE(said.find(std::string("a failed future was ignored: std::runtime_error: ") + why), std::string::npos)
+        << why << " in:\n"
+        << said;
+  }
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 6) << said;
 }
