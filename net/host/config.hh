@@ -22,13 +22,17 @@ struct tcp_config {
   uint32_t data_retries_max = 15;  // RFC 9293 3.8.3 (R2)
   uint32_t send_buffer_bytes = 1 << 20;
   uint32_t receive_buffer_bytes = 1 << 20;  // charged at true size
-  uint32_t initial_window_segments = 10;    // RFC 6928
-  uint32_t copy_break_bytes = 256;          // payloads up to this size move to right-sized memory
+  // What each connection may hold whatever the others do, beyond the memory of all together.
+  uint32_t send_guaranteed_bytes = 8192;
+  uint32_t receive_guaranteed_bytes = 8192;
+  uint32_t initial_window_segments = 10;  // RFC 6928
+  uint32_t copy_break_bytes = 256;        // payloads up to this size move to right-sized memory
   uint32_t connections_max = 65536;
   uint32_t syn_backlog_max = 1024;  // half-open, all listeners together
   uint32_t time_wait_max = 16384;
   uint32_t out_of_order_segments_max = 256;  // per connection
-  uint64_t receive_memory_max = 64 << 20;    // all connections together
+  uint64_t receive_memory_max = 64 << 20;    // all connections together, and no one of them more than is left
+  uint64_t send_memory_max = 64 << 20;       // likewise
 };
 
 struct stack_config {

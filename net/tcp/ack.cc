@@ -3,16 +3,17 @@
 #include <algorithm>
 
 #include "net/tcp/core.hh"
+#include "net/tcp/limits.hh"
 
 namespace solaster::net::tcp {
 
 // RFC 9293 3.10.7.4: only a segment newer than the last one that did may set the window.
-void core::update_window(connection& c, const incoming& s) noexcept {
-  if (c.snd_wl1 > s.begin || (c.snd_wl1 == s.begin && c.snd_wl2 > s.ack)) {
+void core::update_window(connection& c, seq begin, const incoming& s) noexcept {
+  if (c.snd_wl1 > begin || (c.snd_wl1 == begin && c.snd_wl2 > s.ack)) {
     return;
   }
   const uint32_t window = uint32_t(s.window) << c.snd_scale;
-  c.snd_wl1 = s.begin;
+  c.snd_wl1 = begin;
   c.snd_wl2 = s.ack;
   if (window != c.snd_wnd) {
     c.snd_wnd = window;
@@ -23,10 +24,19 @@ void core::update_window(connection& c, const incoming& s) noexcept {
       want_output(c);
     }
   }
-  if (c.persisting) {
+  if (c.trouble.persisting) [[unlikely]] {
     // RFC 9293 3.8.6.1: a peer that answers may keep its window closed for as long as it likes.
-    c.retries = 0;
+    c.trouble.retries = 0;
+    c.trouble.soft_error = 0;
   }
+}
+
+// Something new was acknowledged. Probes have backed off without a loss: what follows them starts afresh.
+void core::end_setback(connection& c) noexcept {
+  if (c.trouble.persisting) {
+    c.rtt.clear_backoff();
+  }
+  c.trouble = {};
 }
 
 // snd_una < ack <= snd_max.
@@ -36,12 +46,10 @@ void core::acknowledged(connection& c, seq ack, instant now) noexcept {
   if (c.timing && ack >= c.timed_end) {
     c.rtt.sample(now - c.timed_at, _config);
     c.timing = false;
-  } else {
-    c.rtt.clear_backoff();
   }
-  c.retries = 0;
-  c.persisting = false;
-  c.retransmit_due = false;
+  if (c.trouble.any()) [[unlikely]] {
+    end_setback(c);
+  }
 
   const uint32_t data = std::min(bytes, c.send_bytes);
   release_sent(c, data);
@@ -78,16 +86,15 @@ void core::acknowledged(connection& c, seq ack, instant now) noexcept {
   if (c.send_bytes > c.flight() || (c.fin_queued && c.send_bytes == c.flight())) {
     want_output(c);
   }
-  if (c.writable_wanted && c.send_bytes <= _config.send_buffer_bytes / 2) {
+  if (c.writable_wanted && c.send_bytes <= c.send_limit / 2) {
     c.writable_wanted = false;
     post(c, connection_writable);
   }
-  if (c.sent_watched && c.send_bytes == 0) {
-    c.sent_watched = false;
-    post(c, connection_sent);
-  }
-  if (bytes > data) {
+  if (bytes > data) [[unlikely]] {
     fin_acknowledged(c, now);
+  }
+  if (c.sent_watched) [[unlikely]] {
+    tell_sent(c);
   }
 }
 
@@ -105,7 +112,7 @@ void core::acknowledged_in_recovery(connection& c, seq ack, uint32_t bytes, inst
   }
   // A partial ACK: the next segment is lost too.
   c.congestion.partial(bytes, c.mss);
-  c.retransmit_due = true;
+  c.trouble.due = resend::front;
   c.timing = false;
   if (!r.partial_seen) {
     r.partial_seen = true;
@@ -135,7 +142,7 @@ void core::duplicate_ack(connection& c, instant now) noexcept {
   r.recover_by_timeout = false;
   r.recover = c.snd_max;
   c.congestion.enter_recovery(c.outstanding(), c.mss);
-  c.retransmit_due = true;
+  c.trouble.due = resend::front;
   c.timing = false;
   arm(c, timer::retransmit, now + c.rtt.rto(_config));
 }
@@ -143,6 +150,7 @@ void core::duplicate_ack(connection& c, instant now) noexcept {
 // Lets go of acknowledged bytes at the front of the send queue.
 void core::release_sent(connection& c, uint32_t bytes) noexcept {
   c.send_bytes -= bytes;
+  _send_memory -= bytes;
   while (bytes) {
     fragment& front = c.send_queue.front();
     const uint32_t size = front.size();
@@ -155,6 +163,7 @@ void core::release_sent(connection& c, uint32_t bytes) noexcept {
       return;
     }
     c.send_queue.pop().reset();
+    _send_memory -= send_fragment_overhead;
     if (here) {
       ++c.nxt_index;
       c.nxt_offset = 0;

@@ -44,7 +44,7 @@ bool assembler::insert(piece p, uint32_t segments_max) noexcept {
     _tail = q;
   }
   ++_size;
-  _charge += q->charge();
+  _charge += charge_of(*q);
   // Segments that the new one covers whole.
   while (q->next && end(q->next) <= end(q) && !fin(q->next)) {
     unlink_after(q);
@@ -76,9 +76,12 @@ void assembler::clear() noexcept {
 bool assembler::is_valid() const noexcept {
   uint32_t count = 0;
   uint32_t charge = 0;
+  if (bool(_head) != bool(_tail)) {
+    return false;
+  }
   for (const packet* p = _head; p; p = p->next) {
     ++count;
-    charge += p->charge();
+    charge += charge_of(*p);
     if (p->next && begin(p->next) < begin(p)) {
       return false;
     }
@@ -98,7 +101,7 @@ packet_ptr assembler::unlink_after(packet* previous) noexcept {
     _tail = previous;
   }
   --_size;
-  _charge -= p->charge();
+  _charge -= charge_of(*p);
   return p;
 }
 

@@ -22,8 +22,11 @@ class assembler {
 
   bool empty() const noexcept { return !_head; }
   uint32_t size() const noexcept { return _size; }
-  // Bytes pinned.
+  // Bytes pinned, by the buffers and by the packets themselves.
   uint32_t charge() const noexcept { return _charge; }
+  static uint32_t charge_of(const packet& p) noexcept { return p.charge() + uint32_t(sizeof(packet)); }
+  // Of the first piece. Not empty.
+  seq first() const noexcept { return begin(_head); }
 
   // False: it was there already, or the list is full of earlier segments.
   bool insert(piece p, uint32_t segments_max) noexcept;

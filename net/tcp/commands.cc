@@ -8,15 +8,20 @@
 
 namespace solaster::net::tcp {
 
-result<connection*> core::connect(endpoint local, endpoint remote, void* cookie, instant now) noexcept {
+result<connection*> core::connect(endpoint local, const reservation* r, endpoint remote, void* cookie,
+                                  instant now) noexcept {
   if (remote.port == 0 || remote.address.any()) {
     return errc::addrnotavail;
+  }
+  if (local.port != 0 && port_taken(local, r, r && r->reuse)) {
+    return errc::addrinuse;
   }
   const path way = TRY(_ip.find_path(remote.address, local.address));
   uint16_t port = local.port;
   if (port == 0) {
     const auto used = [](void* context, const four_tuple& t) noexcept {
-      return static_cast<const core*>(context)->tuple_used(flow_key::of(t));
+      const auto& self = *static_cast<const core*>(context);
+      return self.tuple_used(flow_key::of(t)) || self.port_taken(t.local, nullptr, false);
     };
     port = TRY(_ip.choose_port(way.source, remote, used, this));
   }
@@ -24,10 +29,7 @@ result<connection*> core::connect(endpoint local, endpoint remote, void* cookie,
   if (tuple_used(key)) {
     return errc::addrinuse;
   }
-  connection* c = make_connection(key, way);
-  if (!c) {
-    return errc::nomem;
-  }
+  connection* c = TRY(make_connection(key, way));
   c->held = true;
   c->source.cookie = cookie;
   c->iss = initial_sequence(_isn_key, key, now);
@@ -40,81 +42,16 @@ result<connection*> core::connect(endpoint local, endpoint remote, void* cookie,
   return c;
 }
 
-result<listener*> core::listen(endpoint local, uint32_t backlog, void* cookie) noexcept {
-  const auto taken = [&](uint16_t port) {
-    const auto& bucket = _ports[port % listener_buckets];
-    for (const listener* l = bucket.front(); l; l = bucket.next(l)) {
-      if (l->local.port == port &&
-          (l->local.address == local.address || l->local.address.any() || local.address.any())) {
-        return true;
-      }
-    }
-    return false;
-  };
-  if (local.port == 0) {
-    const uint32_t ports = _port_max - _port_min + 1u;
-    const auto first = uint32_t(_random.below(ports));
-    for (uint32_t i = 0; i < ports && local.port == 0; ++i) {
-      const auto port = uint16_t(_port_min + (first + i) % ports);
-      if (!taken(port)) {
-        local.port = port;
-      }
-    }
-  }
-  if (local.port == 0 || taken(local.port)) {
-    return errc::addrinuse;
-  }
-  listener* l = _listeners.make(local, std::max(backlog, 1u));
-  if (!l) {
-    return errc::nomem;
-  }
-  l->source.cookie = cookie;
-  _ports[local.port % listener_buckets].push_back(l);
-  return l;
-}
-
-result<connection*> core::accept(listener& l, void* cookie) noexcept {
-  connection* c = l.queue.pop_front();
-  if (!c) {
-    return errc::again;
-  }
-  --l.waiting;
-  c->owner = nullptr;
-  c->held = true;
-  c->source.cookie = cookie;
-  if (c->receive_bytes || c->fin_received) {
-    post(*c, connection_readable);
-  }
-  return c;
-}
-
-// Nobody will accept what waits: it is reset, like what would come next.
-void core::release(listener& l, instant now) noexcept {
-  while (connection* c = l.queue.front()) {
-    abort(*c, now);
-  }
-  for (auto& list : _half_open_levels) {
-    for (half_open* h = list.front(); h;) {
-      half_open* next = list.next(h);
-      if (h->owner == &l) {
-        destroy(*h);
-      }
-      h = next;
-    }
-  }
-  _ports[l.local.port % listener_buckets].remove(&l);
-  _listeners.destroy(&l);
-}
-
-result<size_t> core::send(connection& c, std::span<fragment> data, instant) noexcept {
+result<size_t> core::send(connection& c, std::span<fragment> data) noexcept {
   if (c.failure) {
     return *c.failure;
   }
   if (c.fin_queued || !may_send(c.st)) {
     return errc::pipe;
   }
-  const size_t room = send_room(c);
+  size_t room = send_room(c);
   size_t taken = 0;
+  const uint32_t fragments = c.send_queue.size();
   bool short_of_room = false;
   for (fragment& f : data) {
     const uint32_t size = f.size();
@@ -122,7 +59,7 @@ result<size_t> core::send(connection& c, std::span<fragment> data, instant) noex
       f.reset();
       continue;
     }
-    if (taken == room) {
+    if (room == 0) {
       short_of_room = true;
       break;
     }
@@ -133,18 +70,20 @@ result<size_t> core::send(connection& c, std::span<fragment> data, instant) noex
       short_of_room = true;
       break;
     }
-    if (size > room - taken) {
-      const auto part = uint32_t(room - taken);
+    if (size > room) {
+      const auto part = uint32_t(room);
       c.send_queue.push(f.share(0, part));
       f.trim_front(part);
-      taken = room;
+      taken += part;
       short_of_room = true;
       break;
     }
     taken += size;
+    room -= std::min<size_t>(room, size + send_fragment_overhead);
     c.send_queue.push(std::move(f));
   }
   c.send_bytes += uint32_t(taken);
+  _send_memory += taken + (c.send_queue.size() - fragments) * send_fragment_overhead;
   c.writable_wanted |= short_of_room;
   if (taken == 0) {
     return short_of_room ? result<size_t>(errc::again) : result<size_t>(0);
@@ -179,7 +118,18 @@ result<size_t> core::receive(connection& c, std::span<fragment> out, size_t max_
   return count;
 }
 
-void core::consume(connection& c, size_t n, instant) noexcept {
+size_t core::peek(const connection& c, std::span<fragment> out, size_t max_bytes) const noexcept {
+  size_t count = 0;
+  for (uint32_t i = c.receive_queue.head(); i != c.receive_queue.tail() && count < out.size() && max_bytes; ++i) {
+    const fragment& f = c.receive_queue.at(i);
+    const auto n = uint32_t(std::min<size_t>(f.size(), max_bytes));
+    out[count++] = f.share(0, n);
+    max_bytes -= n;
+  }
+  return count;
+}
+
+void core::consume(connection& c, size_t n) noexcept {
   CHECK(n <= c.taken_bytes);
   uint32_t charge = c.taken_charge;
   if (n != c.taken_bytes) {
@@ -194,20 +144,11 @@ void core::consume(connection& c, size_t n, instant) noexcept {
   if (!may_receive(c.st)) {
     return;
   }
-  // RFC 9293 3.8.6.2.2: tell the peer only when the window has grown by something, and when it was rather small.
-  const int32_t window = std::max(c.rcv_adv - c.rcv_nxt, 0);
-  if (uint32_t(window) * 2 > c.receive_limit) {
-    return;
-  }
-  const uint32_t free = receive_free(c);
-  if (free >= 2u * uint32_t(window) && free - uint32_t(window) >= std::min<uint32_t>(c.mss, c.receive_limit / 2)) {
-    c.ack_now = true;
-    want_output(c);
-  }
+  announce_window(c);
 }
 
 // RFC 9293 3.10.4.
-void core::close(connection& c, instant) noexcept {
+void core::close(connection& c) noexcept {
   if (c.fin_queued) {
     return;
   }
@@ -235,13 +176,20 @@ void core::close(connection& c, instant) noexcept {
   want_output(c);
 }
 
-void core::close_receive(connection& c, instant) noexcept {
+void core::close_receive(connection& c, unread rest) noexcept {
   c.receive_closed = true;
+  if (rest == unread::keep) {
+    return;
+  }
+  c.unread_lost |= c.receive_bytes != 0;
   discard_received(c);
+  if (may_receive(c.st)) {
+    announce_window(c);
+  }
 }
 
 // RFC 9293 3.10.5.
-void core::abort(connection& c, instant) noexcept {
+void core::abort(connection& c) noexcept {
   if (c.st == state::closed) {
     return;
   }
@@ -259,63 +207,52 @@ void core::release(connection& c, instant now) noexcept {
   CHECK(c.held);
   c.held = false;
   _events.remove(c.source);
+  // RFC 1122 4.2.2.13, RFC 2525 2.17: a FIN would say that all was read. RFC 9293 3.10.4 has no linger; a host whose
+  // patience is zero wants no TIME-WAIT either.
+  const bool reset = c.receive_bytes || c.unread_lost || (c.options.linger && *c.options.linger == duration{});
   // What the application still holds is its own now.
   c.receive_closed = true;
   discard_received(c);
   _receive_memory -= c.taken_charge;
   c.taken_bytes = 0;
   c.taken_charge = 0;
-  switch (c.st) {
-    case state::closed:
-      destroy(c);
-      return;
-    case state::syn_sent:
-      if (c.send_bytes == 0) {
-        become_closed(c);
-      } else {
-        close(c, now);
-      }
-      break;
-    case state::fin_wait_2:
-      arm(c, timer::linger, now + _config.fin_wait2);
-      break;
-    default:
-      close(c, now);
-      break;
-  }
-  reap();
-}
-
-void core::set_nodelay(connection& c, bool on) noexcept {
-  c.nodelay = on;
-  if (on && c.send_bytes > c.flight() && synchronized(c.st)) {
-    want_output(c);
-  }
-}
-
-void core::set_keepalive(connection& c, bool on, duration idle, duration interval, uint32_t probes) noexcept {
-  c.keepalive = on;
-  c.keepalive_idle = idle;
-  c.keepalive_interval = interval;
-  c.keepalive_probes = probes;
-  c.keepalive_sent = 0;
-  if (!on || c.st == state::closed) {
-    disarm(c, timer::keepalive);
-  } else if (synchronized(c.st)) {
-    arm(c, timer::keepalive, c.last_received + idle);
+  if (c.st == state::closed) {
+    destroy(c);
+  } else if (reset) {
+    abort(c);
+  } else if (c.st == state::fin_wait_2) {
+    arm(c, timer::linger, now + _config.fin_wait2);
+  } else {
+    close(c);
   }
 }
 
 void core::watch_sent(connection& c) noexcept {
-  if (c.send_bytes == 0) {
+  c.sent_watched = true;
+  tell_sent(c);
+}
+
+void core::tell_sent(connection& c) noexcept {
+  if (c.send_bytes == 0 && (c.st == state::closed || !c.fin_unacknowledged())) {
+    c.sent_watched = false;
     post(c, connection_sent);
-  } else {
-    c.sent_watched = true;
   }
 }
 
+std::optional<errc> core::take_error(connection& c) noexcept {
+  if (c.failure && !std::exchange(c.failure_taken, true)) {
+    return c.failure;
+  }
+  if (const uint8_t soft = std::exchange(c.trouble.soft_error, uint8_t(0))) {
+    return errc(soft);
+  }
+  return std::nullopt;
+}
+
 size_t core::send_room(const connection& c) const noexcept {
-  return c.send_bytes < _config.send_buffer_bytes ? _config.send_buffer_bytes - c.send_bytes : 0;
+  const uint64_t most = allowance(c.send_limit, _config.send_guaranteed_bytes, _send_memory, _config.send_memory_max);
+  const uint32_t charge = c.send_charge();
+  return charge < most ? most - charge : 0;
 }
 
 }  // namespace solaster::net::tcp

@@ -28,10 +28,13 @@ core::core(const stack_config& config, memory& m, ip_output& ip, event_queue& ev
       _connections(m, slab_keep),
       _half_opens(m, slab_keep),
       _time_waits(m, slab_keep),
-      _listeners(m, 0) {
+      _listeners(m, 0),
+      _reservations(m, 0) {
   const uint32_t size = std::max(_config.copy_break_bytes, 64u);
   // Bounded by the receive memory, not here.
   _small.reset(buffer_pool::make(m, {.buffer_size = size, .buffers_max = UINT32_MAX / 2}));
+  _small_charge = size + 64 + uint32_t(sizeof(buffer));
+  _receive_plenty = _config.receive_memory_max / 2 > _small_charge ? _config.receive_memory_max / 2 - _small_charge : 0;
 }
 
 // The host's handles die with us; a reset would be for nobody.
@@ -63,19 +66,25 @@ core::~core() {
       _listeners.destroy(l);
     }
   }
+  for (auto& bucket : _reserved) {
+    while (reservation* r = bucket.pop_front()) {
+      _reservations.destroy(r);
+    }
+  }
 }
 
-connection* core::make_connection(const flow_key& key, const path& way) noexcept {
-  if (_connections.live() >= _config.connections_max || way.mtu < path_mtu_min ||
-      !_timers.reserve(_connections.live() + 1)) {
-    return nullptr;
+result<connection*> core::make_connection(const flow_key& key, const path& way) noexcept {
+  if (_connections.live() >= _config.connections_max) {
+    return errc::nobufs;
   }
-  connection* c = _connections.make(key, _config);
+  if (way.mtu < path_mtu_min) {
+    return errc::netunreach;
+  }
+  connection* c = _timers.reserve(_connections.live() + 1) ? _connections.make(key, _config) : nullptr;
   if (!c) {
-    return nullptr;
+    return errc::nomem;
   }
   c->way = way;
-  c->receive_limit = _config.receive_buffer_bytes;
   c->rcv_scale = scale_for(c->receive_limit);
   set_mss(*c, way.mtu - ip_header_length - tcp_header_min);
   _all.push_back(c);
@@ -113,6 +122,7 @@ void core::become_closed(connection& c) noexcept {
   if (c.output_link.linked) {
     _output.remove(&c);
   }
+  _send_memory -= c.send_charge();
   c.send_queue.clear(_memory);
   c.send_bytes = 0;
   c.out_of_order.clear();
@@ -146,37 +156,46 @@ void core::discard_received(connection& c) noexcept {
 }
 
 bool connection::is_valid() const noexcept {
-  const auto bytes = [](const fragment_queue& q) {
-    uint64_t sum = 0;
-    for (uint32_t i = q.head(); i != q.tail(); ++i) {
-      sum += q.at(i).size();
-    }
-    return sum;
-  };
-  if (bytes(send_queue) != send_bytes || bytes(receive_queue) != receive_bytes || !out_of_order.is_valid()) {
+  return valid_memory() && (st == state::closed ? valid_closed() : valid_open());
+}
+
+bool connection::valid_memory() const noexcept {
+  if (!send_queue.is_valid() || !receive_queue.is_valid() || !out_of_order.is_valid()) {
     return false;
   }
   uint64_t charge = 0;
   for (uint32_t i = receive_queue.head(); i != receive_queue.tail(); ++i) {
     charge += receive_queue.at(i).owner()->charge;
   }
-  if (charge != receive_charge) {
-    return false;
-  }
-  if (st == state::closed) {
-    return !in_table && heap_index == not_in_heap && send_bytes == 0;
-  }
-  if (snd_nxt < snd_una || snd_max < snd_nxt) {
+  return send_queue.collect_bytes() == send_bytes && receive_queue.collect_bytes() == receive_bytes &&
+         charge == receive_charge && out_of_order.charge() == out_of_order_counted && (taken_bytes || !taken_charge);
+}
+
+bool connection::valid_closed() const noexcept {
+  return !in_table && heap_index == not_in_heap && send_queue.empty() && out_of_order.empty() && !owner &&
+         !output_link.linked;
+}
+
+bool connection::valid_open() const noexcept {
+  if (!in_table || (owner && held) || snd_nxt < snd_una || snd_max < snd_nxt) {
     return false;
   }
   const instant earliest = *std::min_element(std::begin(deadlines), std::end(deadlines));
-  if (entry_at > earliest) {
+  if (entry_at > earliest || (earliest != instant::never() && heap_index == not_in_heap)) {
     return false;
   }
   if (!synchronized(st)) {
-    return true;
+    return out_of_order.empty() && receive_bytes == 0;
   }
-  if (outstanding() > send_bytes + fin_queued || rcv_nxt > rcv_adv + 1) {
+  if (outstanding() > send_bytes + fin_queued || rcv_nxt > rcv_adv + 1 || mss == 0 || segment_max < mss) {
+    return false;
+  }
+  // What came before its turn came after rcv_nxt, and nothing does behind a FIN.
+  if (!out_of_order.empty() && (fin_received || out_of_order.first() <= rcv_nxt)) {
+    return false;
+  }
+  // Something in flight, and nobody looking after it: it would never be sent again.
+  if (outstanding() && deadlines[size_t(timer::retransmit)] == instant::never() && !output_link.linked) {
     return false;
   }
   // The cursor stands at snd_nxt.
@@ -192,17 +211,62 @@ bool connection::is_valid() const noexcept {
 
 bool core::is_valid() const noexcept {
   uint64_t held = 0;
+  uint64_t to_send = 0;
   uint32_t flows = 0;
   for (const connection* c = _all.front(); c; c = _all.next(c)) {
     if (!c->is_valid()) {
       return false;
     }
     held += c->receive_held();
+    to_send += c->send_charge();
     flows += c->in_table;
   }
   flows += _half_opens.live() + _time_waits.live();
-  return held == _receive_memory && flows == _flows.size() && _timers.is_valid() && _all.is_valid() &&
-         _output.is_valid() && _dead.empty() && _time_wait_list.is_valid();
+  return held == _receive_memory && to_send == _send_memory && flows == _flows.size() && _flows.is_valid() &&
+         _timers.is_valid() && _all.is_valid() && _output.is_valid() && _dead.empty() && valid_waiting() &&
+         _connections.is_valid() && _half_opens.is_valid() && _time_waits.is_valid() && _replies.size() <= replies_max;
+}
+
+// Half-open connections, TIME-WAIT, listeners: each list ordered by deadline, each entry where it says it is.
+bool core::valid_waiting() const noexcept {
+  uint32_t count = 0;
+  for (uint32_t level = 0; level < half_open_levels; ++level) {
+    const auto& list = _half_open_levels[level];
+    instant last{};
+    for (const half_open* h = list.front(); h; h = list.next(h)) {
+      if (!h->in_table || h->retries != level || h->deadline < last || !h->owner) {
+        return false;
+      }
+      last = h->deadline;
+      ++count;
+    }
+    if (!list.is_valid()) {
+      return false;
+    }
+  }
+  if (count != _half_opens.live() || count > std::max(_config.syn_backlog_max, 1u)) {
+    return false;
+  }
+  instant last{};
+  count = 0;
+  for (const time_wait* t = _time_wait_list.front(); t; t = _time_wait_list.next(t)) {
+    if (!t->in_table || t->deadline < last || t->rcv_end < t->rcv_nxt) {
+      return false;
+    }
+    last = t->deadline;
+    ++count;
+  }
+  if (count != _time_waits.live() || count > _config.time_wait_max || !_time_wait_list.is_valid()) {
+    return false;
+  }
+  for (const auto& bucket : _ports) {
+    for (const listener* l = bucket.front(); l; l = bucket.next(l)) {
+      if (!l->is_valid() || &bucket != &_ports[l->local.port % port_buckets]) {
+        return false;
+      }
+    }
+  }
+  return true;
 }
 
 }  // namespace solaster::net::tcp

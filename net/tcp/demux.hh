@@ -51,6 +51,18 @@ class demux {
   }
   uint32_t size() const noexcept { return _size; }
 
+  bool is_valid() const noexcept {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i <= _mask; ++i) {
+      for (const flow* f = _table[i]; f; f = f->hash_next) {
+        if (!f->in_table || f->hash != hash(f->key) || (f->hash & _mask) != i || ++count > _size) {
+          return false;
+        }
+      }
+    }
+    return count == _size;
+  }
+
   template <class F>
   void for_each(F&& visit) const noexcept {
     for (uint32_t i = 0; i <= _mask; ++i) {

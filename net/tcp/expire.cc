@@ -78,17 +78,17 @@ void core::expire_retransmit(connection& c, instant now) noexcept {
   }
   const uint32_t retries_max =
       c.held || c.owner ? _config.data_retries_max : std::min(_config.data_retries_max, orphan_retries_max);
-  if (++c.retries > retries_max) {
-    fail(c, errc::timedout);
+  if (++c.trouble.retries > retries_max) {
+    give_up(c);
     return;
   }
   c.timing = false;
-  if (c.persisting || c.snd_wnd == 0) {
+  if (c.trouble.persisting || c.snd_wnd == 0) {
     expire_persist(c, now);
     return;
   }
   recovery_state& r = c.recovery;
-  c.congestion.timeout(c.outstanding(), c.mss, c.retries == 1);
+  c.congestion.timeout(c.outstanding(), c.mss, c.trouble.retries == 1);
   r.active = false;
   r.duplicate_acks = 0;
   r.has_recover = true;
@@ -104,23 +104,22 @@ void core::expire_retransmit(connection& c, instant now) noexcept {
 
 // RFC 9293 3.8.6.1: probes of a closed window back off like retransmissions, and never end while the peer answers.
 void core::expire_persist(connection& c, instant now) noexcept {
-  rewind(c);
-  c.persisting = true;
-  c.rtt.back_off();
-  // Orphans may not hold on to a peer that keeps its window closed (its answers reset c.retries).
+  // Orphans may not hold on to a peer that keeps its window closed (its answers reset the retries).
   if (!c.held && !c.owner && ++c.orphan_probes > orphan_retries_max) {
-    fail(c, errc::timedout);
+    give_up(c);
     return;
   }
+  rewind(c);
+  c.trouble.persisting = true;
+  c.trouble.due = resend::probe;
+  c.rtt.back_off();
   arm(c, timer::retransmit, now + std::min(c.rtt.rto(_config), _config.persist_max));
-  if (_ip.ready()) {
-    send_probe(c, now);
-  }
+  want_output(c);
 }
 
 void core::expire_syn(connection& c, instant now) noexcept {
-  if (++c.retries > _config.syn_retries_max) {
-    fail(c, errc::timedout);
+  if (++c.trouble.retries > _config.syn_retries_max) {
+    give_up(c);
     return;
   }
   c.rtt.back_off();
@@ -131,23 +130,31 @@ void core::expire_syn(connection& c, instant now) noexcept {
 }
 
 void core::expire_keepalive(connection& c, instant now) noexcept {
-  if (!c.keepalive) {
+  if (!c.options.keepalive) {
     return;
   }
-  if (now - c.last_received < c.keepalive_idle) {
+  if (c.counters.segments_received != c.keepalive_seen) {
     c.keepalive_sent = 0;
-    arm(c, timer::keepalive, c.last_received + c.keepalive_idle);
+  }
+  if (now - c.last_received < c.options.keepalive_idle) {
+    arm(c, timer::keepalive, c.last_received + c.options.keepalive_idle);
     return;
   }
-  if (c.keepalive_sent >= c.keepalive_probes) {
+  if (c.keepalive_sent >= c.options.keepalive_probes) {
     reply_reset(c);
-    fail(c, errc::timedout);
+    give_up(c);
     return;
   }
   ++c.keepalive_sent;
+  c.keepalive_seen = c.counters.segments_received;
   // An old number: the peer must answer (RFC 9293 3.8.4).
   reply_ack(c, c.snd_una - 1);
-  arm(c, timer::keepalive, now + c.keepalive_interval);
+  arm(c, timer::keepalive, now + c.options.keepalive_interval);
+}
+
+// What the network said while nobody answered tells more than that nobody answered (RFC 1122 4.2.3.9).
+void core::give_up(connection& c) noexcept {
+  fail(c, c.trouble.soft_error ? errc(c.trouble.soft_error) : errc::timedout);
 }
 
 // Everything not acknowledged is sent again, from the front.
@@ -155,7 +162,7 @@ void core::rewind(connection& c) noexcept {
   c.snd_nxt = c.snd_una;
   c.nxt_index = c.send_queue.head();
   c.nxt_offset = 0;
-  c.retransmit_due = false;
+  c.trouble.due = resend::nothing;
 }
 
 }  // namespace solaster::net::tcp

@@ -41,8 +41,10 @@ struct flow {
   flow_key key;
   flow* hash_next = nullptr;
   uint32_t hash = 0;
+  uint32_t challenge_epoch = 0;  // when `challenges` began to count, in challenge_interval
   flow_kind kind;
   bool in_table = false;
+  uint8_t challenges = 0;  // challenge ACKs sent since then
 };
 
 // SYN-RECEIVED of a passive open: a SYN costs this much memory and no more (RFC 4987).
@@ -54,11 +56,12 @@ struct half_open : flow {
   instant deadline;  // of the next SYN-ACK
   instant sent;      // the first SYN-ACK; a round trip is measured only when it was the only one
   seq irs, iss;
-  uint16_t peer_mss = 0;  // of its SYN; 0: none
-  uint16_t mtu = 0;       // of the path
-  int8_t snd_scale = -1;  // the peer's; -1: it does not scale
-  uint8_t retries = 0;    // SYN-ACKs sent because the deadline struck
-  uint8_t answers = 1;    // SYN-ACKs sent because a SYN came
+  uint16_t peer_mss = 0;     // of its SYN; 0: none
+  uint16_t mtu = 0;          // of the path
+  int8_t snd_scale = -1;     // the peer's; -1: it does not scale
+  uint8_t retries = 0;       // SYN-ACKs sent because the deadline struck
+  uint8_t rcv_scale = 0;     // ours, as the SYN-ACK said it
+  bool asked_again = false;  // the SYN came again: it or our answer was lost
 };
 
 // TIME-WAIT: enough to answer a late FIN and to keep old duplicates from a new connection. All wait equally long, so a
@@ -69,7 +72,8 @@ struct time_wait : flow {
   list_link<time_wait> link;
   instant deadline;
   seq snd_nxt, rcv_nxt;
-  uint16_t window = 0;  // the field last sent
+  seq rcv_end;          // right edge of the window last advertised
+  uint16_t window = 0;  // its field
 };
 
 }  // namespace solaster::net::tcp

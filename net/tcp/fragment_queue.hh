@@ -33,6 +33,26 @@ class fragment_queue {
   fragment& front() noexcept { return at(_head); }
   fragment& back() noexcept { return at(_tail - 1); }
 
+  uint64_t collect_bytes() const noexcept {
+    uint64_t sum = 0;
+    for (uint32_t i = _head; i != _tail; ++i) {
+      sum += at(i).size();
+    }
+    return sum;
+  }
+  // Slots in use hold something, the others hold nothing back.
+  bool is_valid() const noexcept {
+    if (size() > _mask + 1 || !std::has_single_bit(_mask + 1) || (_mask + 1 == inline_capacity) != is_inline()) {
+      return false;
+    }
+    for (uint32_t i = _head; i != _head + _mask + 1; ++i) {
+      if (bool(at(i)) != (i - _head < size())) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   // Makes room for n more.
   bool reserve(memory& m, uint32_t n) noexcept { return size() + n <= _mask + 1 || grow(m, n); }
   // After reserve().
@@ -53,6 +73,7 @@ class fragment_queue {
 
  private:
   static constexpr uint32_t shrink_above = 256;
+  bool is_inline() const noexcept { return _slots == _inline.data(); }
 
   bool grow(memory& m, uint32_t n) noexcept {
     const uint32_t capacity = std::bit_ceil(size() + n);

@@ -1,5 +1,7 @@
 // A segment comes in: RFC 9293 3.10.7, one function for each of its steps.
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "net/tcp/core.hh"
 #include "net/tcp/isn.hh"
@@ -10,7 +12,16 @@ namespace solaster::net::tcp {
 
 namespace {
 constexpr uint8_t protocol_tcp = 6;
+
+// What we use of a SYN's options, copied first: parsing reads some bytes twice, and a device may still write to them.
+[[gnu::noinline]] void read_syn_options(incoming& s, std::span<const std::byte> bytes) noexcept {
+  std::array<std::byte, tcp_options_max> copy;
+  std::memcpy(copy.data(), bytes.data(), bytes.size());
+  const tcp_options options = tcp_options::parse(copy.data(), uint32_t(bytes.size()));
+  s.mss = options.mss;
+  s.scale = options.window_scale;
 }
+}  // namespace
 
 void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
   tcp_view view;
@@ -32,7 +43,7 @@ void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
   s.flags = view.flags();
   s.window = view.window();
   if (s.has(tcp_syn)) [[unlikely]] {
-    s.keep_options(view);
+    read_syn_options(s, view.option_bytes());
   }
   p->trim_front(view.header_length());
   s.length = p->size();
@@ -63,7 +74,7 @@ void core::input_connection(connection& c, incoming& s, instant now) noexcept {
   c.last_received = now;
   ++c.counters.segments_received;
   if (predicted(c, s)) [[likely]] {
-    update_window(c, s);
+    update_window(c, s.begin, s);
     if (s.ack != c.snd_una) {
       acknowledged(c, s.ack, now);
     }
@@ -92,7 +103,7 @@ bool core::predicted(const connection& c, const incoming& s) const noexcept {
 void core::input_steps(connection& c, incoming& s, instant now) noexcept {
   if (c.st == state::syn_received && s.begin == c.irs && (s.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn) {
     // The peer's SYN again, of a simultaneous open: our answer was lost, and an ACK alone would not help it.
-    c.retransmit_due = true;
+    c.trouble.due = resend::front;
     want_output(c);
     return;
   }
@@ -110,53 +121,50 @@ void core::input_steps(connection& c, incoming& s, instant now) noexcept {
     return;
   }
   // Sixth: urgent data is ordinary data (RFC 6093).
+  trim_to_window(c, s);
   process_text(c, s, now);
 }
 
-// First: is any of it in the window? What lies outside is cut off.
-bool core::check_sequence(connection& c, incoming& s, instant now) noexcept {
-  const uint32_t window = c.rcv_adv > c.rcv_nxt ? uint32_t(c.rcv_adv - c.rcv_nxt) : 0;
-  const seq right = c.rcv_nxt + window;
-  bool acceptable;
-  if (s.span() == 0) {
-    // At the right edge too: a peer that has filled our window acknowledges with that number.
-    acceptable = s.begin >= c.rcv_nxt && s.begin <= right;
-  } else {
-    acceptable = s.end() > c.rcv_nxt && s.begin < right;
-  }
+// First: is any of it in the window?
+bool core::check_sequence(connection& c, const incoming& s, instant now) noexcept {
+  const seq right = c.rcv_end();
+  // At the right edge too, where nothing is carried: a peer that has filled our window acknowledges with that number.
+  const bool acceptable =
+      s.span() == 0 ? s.begin >= c.rcv_nxt && s.begin <= right : s.end() > c.rcv_nxt && s.begin < right;
   // "If the RCV.WND is zero, no segments will be acceptable, but special allowance should be made to accept valid ACKs,
-  // URGs, and RSTs": text at rcv_nxt is cut off below, the rest is looked at.
-  const bool probe = window == 0 && s.begin == c.rcv_nxt;
-  if (!acceptable && !probe) {
-    stats.drop(drop_reason::tcp_out_of_window);
-    if (s.has(tcp_rst)) {
-      return false;
-    }
-    if (s.span()) {
-      if (s.length && s.end() <= c.rcv_nxt) {
-        ++c.counters.duplicates;
-      }
-      c.ack_now = true;
-      want_output(c);
-    } else {
-      challenge(c, now);
-    }
+  // URGs, and RSTs": text at rcv_nxt is cut off later, the rest is looked at.
+  const bool probe = right == c.rcv_nxt && s.begin == c.rcv_nxt;
+  if (acceptable || probe) {
+    return true;
+  }
+  stats.drop(drop_reason::tcp_out_of_window);
+  if (s.has(tcp_rst)) {
     return false;
   }
+  if (s.has(tcp_syn) || s.span() == 0) {
+    challenge(c, now);
+    return false;
+  }
+  // Its sender has not heard of our last ACK.
+  if (s.length && s.end() <= c.rcv_nxt) {
+    ++c.counters.duplicates;
+  }
+  c.ack_now = true;
+  want_output(c);
+  return false;
+}
+
+// Before its text is taken, after everything else was: what lies outside the window is cut off.
+void core::trim_to_window(connection& c, incoming& s) noexcept {
   if (s.begin < c.rcv_nxt) {
-    uint32_t skip = uint32_t(c.rcv_nxt - s.begin);
-    if (s.has(tcp_syn)) {
-      // Its own sequence number is behind us.
-      s.flags &= uint8_t(~tcp_syn);
-      s.begin += 1;
-      --skip;
-    }
-    s.payload->trim_front(std::min(skip, s.length));
-    s.length -= std::min(skip, s.length);
+    const uint32_t skip = std::min(uint32_t(c.rcv_nxt - s.begin), s.length);
+    s.payload->trim_front(skip);
+    s.length -= skip;
     s.begin = c.rcv_nxt;
     ++c.counters.duplicates;
   }
   // A FIN needs no room: only text beyond the window is cut off, and what follows it.
+  const seq right = c.rcv_end();
   if (s.begin + s.length > right) {
     const uint32_t room = s.begin < right ? uint32_t(right - s.begin) : 0;
     s.flags &= uint8_t(~tcp_fin);
@@ -165,16 +173,19 @@ bool core::check_sequence(connection& c, incoming& s, instant now) noexcept {
     c.ack_now = true;
     want_output(c);
   }
-  return true;
 }
 
-// Second: RST, believed only at the exact number (RFC 5961 3.2).
+// Second: RST, believed only at the exact number; elsewhere in the window it is asked for again (RFC 5961 3.2).
 bool core::check_reset(connection& c, const incoming& s, instant now) noexcept {
   if (!s.has(tcp_rst)) {
     return true;
   }
   if (s.begin != c.rcv_nxt) {
-    challenge(c, now);
+    if (s.begin > c.rcv_nxt && s.begin < c.rcv_end()) {
+      challenge(c, now);
+    } else {
+      stats.drop(drop_reason::tcp_out_of_window);
+    }
     return false;
   }
   switch (c.st) {
@@ -204,7 +215,7 @@ bool core::check_syn(connection& c, const incoming& s, instant now) noexcept {
 }
 
 // Fifth: the ACK field.
-bool core::check_ack(connection& c, incoming& s, instant now) noexcept {
+bool core::check_ack(connection& c, const incoming& s, instant now) noexcept {
   if (!s.has(tcp_ack)) {
     return false;
   }
@@ -218,7 +229,7 @@ bool core::check_ack(connection& c, incoming& s, instant now) noexcept {
     c.snd_wl2 = s.ack;
     c.snd_wnd = uint32_t(s.window) << c.snd_scale;
     c.snd_wnd_max = std::max(c.snd_wnd_max, c.snd_wnd);
-    establish(c, now);
+    establish(c, c.trouble.retries != 0, now);
   }
   if (s.ack > c.snd_max || s.ack < c.snd_una - c.snd_wnd_max) {
     challenge(c, now);
@@ -226,9 +237,9 @@ bool core::check_ack(connection& c, incoming& s, instant now) noexcept {
   }
   // RFC 5681 2, definition of a duplicate ACK. A probe of a closed window is answered by what looks like one.
   const bool duplicate = s.ack == c.snd_una && s.length == 0 && !s.has(tcp_fin) && c.snd_una != c.snd_max &&
-                         uint32_t(s.window) << c.snd_scale == c.snd_wnd && !c.persisting;
+                         uint32_t(s.window) << c.snd_scale == c.snd_wnd && !c.trouble.persisting;
   if (s.ack >= c.snd_una) {
-    update_window(c, s);
+    update_window(c, later(s.begin, c.rcv_nxt), s);
   }
   if (duplicate) {
     duplicate_ack(c, now);
@@ -253,14 +264,14 @@ void core::input_syn_sent(connection& c, incoming& s, instant now) noexcept {
     }
     return;
   }
-  if (!s.has(tcp_syn)) {
+  // With both, it is no beginning and no end.
+  if (!s.has(tcp_syn) || s.has(tcp_fin)) {
     return;
   }
   c.irs = s.begin;
   c.rcv_nxt = s.begin + 1;
   c.rcv_acked = s.begin;
-  const tcp_options options = s.options();
-  adopt_options(c, options.mss, options.window_scale);
+  adopt_syn(c, s.mss, s.scale);
   c.rcv_adv = c.rcv_nxt + std::min(c.receive_limit, window_unscaled_max);
   c.snd_wnd = s.window;
   c.snd_wnd_max = s.window;
@@ -269,7 +280,7 @@ void core::input_syn_sent(connection& c, incoming& s, instant now) noexcept {
   if (!ack_good) {
     // Simultaneous open: our SYN goes out again, with an ACK.
     c.st = state::syn_received;
-    c.retransmit_due = true;
+    c.trouble.due = resend::front;
     c.timing = false;
     want_output(c);
     return;
@@ -279,12 +290,13 @@ void core::input_syn_sent(connection& c, incoming& s, instant now) noexcept {
     c.timing = false;
   }
   c.snd_una = c.iss + 1;
-  establish(c, now);
+  establish(c, c.trouble.retries != 0, now);
   c.ack_now = true;
   want_output(c);
   s.flags &= uint8_t(~tcp_syn);
   s.begin += 1;
   if (s.span() && check_sequence(c, s, now)) {
+    trim_to_window(c, s);
     process_text(c, s, now);
   }
 }
@@ -302,7 +314,7 @@ void core::input_closed(const incoming& s) noexcept {
 }
 
 // MSS and window scale of the peer's SYN. RFC 7323 2.2: scaling needs both sides' word; we always offer it.
-void core::adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept {
+void core::adopt_syn(connection& c, uint16_t peer_mss, int8_t peer_scale) noexcept {
   const uint32_t ours = c.way.mtu - ip_header_length - tcp_header_min;
   const uint32_t theirs = peer_mss ? std::max<uint32_t>(peer_mss, mss_min) : tcp_mss_default;
   set_mss(c, std::min(ours, theirs));
@@ -315,24 +327,25 @@ void core::adopt_options(connection& c, uint16_t peer_mss, int8_t peer_scale) no
   }
 }
 
-void core::establish(connection& c, instant now) noexcept {
+void core::establish(connection& c, bool syn_lost, instant now) noexcept {
   // A close() before this point has queued a FIN.
   c.st = c.fin_queued ? state::fin_wait_1 : state::established;
-  c.was_established = true;
   c.snd_nxt = c.snd_una;
   c.snd_max = later(c.snd_max, c.snd_nxt);
   c.snd_sml = c.snd_una;
   c.nxt_index = c.send_queue.head();
   c.nxt_offset = 0;
-  c.retries = 0;
-  c.retransmit_due = false;
-  c.rtt.clear_backoff();
+  c.trouble = {};
   c.congestion.start(c.mss, _config.initial_window_segments);
+  if (syn_lost) {
+    c.congestion.lost_syn(c.mss);
+    c.rtt.lost_syn(rto_after_lost_syn);
+  }
   c.last_sent = now;
   c.last_received = now;
   disarm(c, timer::retransmit);
-  if (c.keepalive) {
-    arm(c, timer::keepalive, now + c.keepalive_idle);
+  if (c.options.keepalive) {
+    arm(c, timer::keepalive, now + c.options.keepalive_idle);
   }
   post(c, connection_established | connection_writable);
   c.writable_wanted = false;
@@ -340,48 +353,24 @@ void core::establish(connection& c, instant now) noexcept {
 }
 
 void core::challenge(connection& c, instant now) noexcept {
-  if (!challenge_allowed(now)) {
+  if (!challenge_allowed(c, now)) {
     return;
   }
   c.ack_now = true;
   want_output(c);
 }
 
-bool core::challenge_allowed(instant now) noexcept {
-  if (now - _challenge_epoch >= challenge_interval) {
-    _challenge_epoch = now;
-    _challenges = 0;
+bool core::challenge_allowed(flow& f, instant now) noexcept {
+  const auto epoch = uint32_t(now.ns / challenge_interval.ns);
+  if (f.challenge_epoch != epoch) {
+    f.challenge_epoch = epoch;
+    f.challenges = 0;
   }
-  return _challenges++ < challenges_max;
-}
-
-// RFC 5927: believed only if it quotes something in flight.
-void core::icmp_error(const four_tuple& tuple, seq quoted, errc error, bool hard, uint32_t mtu, instant now) noexcept {
-  flow* f = _flows.find(flow_key::of(tuple));
-  if (!f || f->kind != flow_kind::connection) {
-    return;
+  if (f.challenges == challenges_max) {
+    return false;
   }
-  auto& c = static_cast<connection&>(*f);
-  if (quoted < c.snd_una || quoted >= c.snd_max) {
-    return;
-  }
-  if (mtu) {
-    const uint32_t believed = std::max(mtu, path_mtu_min);
-    if (believed < c.way.mtu) {
-      c.way.mtu = uint16_t(believed);
-      set_mss(c, std::min<uint32_t>(c.mss, believed - ip_header_length - tcp_header_min));
-      if (synchronized(c.st)) {
-        rewind(c);
-        c.timing = false;
-        want_output(c);
-      }
-    }
-  } else if (hard && !synchronized(c.st)) {
-    // RFC 5461: only an open that has not succeeded is given up for a hint.
-    fail(c, error);
-  }
-  (void)now;
-  reap();
+  ++f.challenges;
+  return true;
 }
 
 }  // namespace solaster::net::tcp

@@ -10,8 +10,9 @@ namespace solaster::net::tcp {
 inline constexpr uint32_t ip_header_length = 20;
 // Stateless answers (RST, SYN-ACK, TIME-WAIT's ACK) that wait for transmit(); more are dropped, as the network might.
 inline constexpr uint32_t replies_max = 1024;
-// RFC 5961 10: challenge ACKs of a whole layer in `challenge_interval`.
-inline constexpr uint32_t challenges_max = 1000;
+// RFC 5961 10: challenge ACKs of one connection in a challenge_interval. A count that connections share would tell one
+// of them how many another was made to send (CVE-2016-5696).
+inline constexpr uint32_t challenges_max = 10;
 inline constexpr duration challenge_interval = seconds(1);
 // Payload up to this many bytes is copied into the header's buffer: one descriptor instead of two.
 inline constexpr uint32_t send_copy_max = 512;
@@ -29,7 +30,11 @@ inline constexpr uint32_t window_unscaled_max = 65535;
 // What a device is handed to cut: an IP packet's length at most, all headers in it.
 inline constexpr uint32_t gso_size_max = 65535;
 inline constexpr uint32_t headers_max = 80;
-// Freed objects kept for reuse.
-inline constexpr uint32_t slab_keep = 1024;
+// What a fragment costs beside its bytes: its slot and its buffer's control block.
+inline constexpr uint32_t send_fragment_overhead = 80;
+// Freed objects kept for reuse: as many as live, and these.
+inline constexpr uint32_t slab_keep = 64;
+// RFC 6298 5.7: the RTO when data begins to flow after a SYN was sent more than once.
+inline constexpr duration rto_after_lost_syn = seconds(3);
 
 }  // namespace solaster::net::tcp

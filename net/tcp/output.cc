@@ -27,11 +27,11 @@ bool core::output(connection& c, instant now) noexcept {
     _output.remove(&c);
     return true;
   }
-  if (c.retransmit_due) [[unlikely]] {
+  if (c.trouble.due != resend::nothing) [[unlikely]] {
     if (!_ip.ready()) {
       return false;
     }
-    resend_front(c, now);
+    send_again(c, now);
   }
   if (c.snd_una == c.snd_max && now - c.last_sent > c.rtt.rto(_config)) {
     c.congestion.idle();
@@ -69,7 +69,7 @@ bool core::output(connection& c, instant now) noexcept {
     _output.push_back(&c);
   } else if (c.send_bytes > c.flight() && c.deadline(timer::retransmit) == instant::never()) {
     // Nothing in flight would ever bring an ACK: probe (RFC 9293 3.8.6.1).
-    c.persisting = true;
+    c.trouble.persisting = true;
     arm(c, timer::retransmit, now + c.rtt.rto(_config));
   }
   return true;
@@ -88,9 +88,9 @@ core::plan core::next_segment(const connection& c) const noexcept {
   }
   const uint32_t usable = window - offset;
   uint32_t length = std::min(std::min(available, usable), c.segment_max);
-  const bool resending = c.snd_nxt < c.snd_max && !c.persisting;
+  const bool resending = c.snd_nxt < c.snd_max && !c.trouble.persisting;
   // A small segment at the end of the data waits while another small one is in flight (Nagle, as Minshall put it).
-  const bool tail_may_go = c.nodelay || c.fin_queued || resending || c.snd_sml <= c.snd_una;
+  const bool tail_may_go = c.options.nodelay || c.fin_queued || resending || c.snd_sml <= c.snd_una;
   if (length < c.mss) {
     if (length == available) {
       if (!tail_may_go) {
@@ -129,15 +129,25 @@ void core::sent(connection& c, seq begin, uint32_t length, bool fin, instant now
   if (length < c.mss) {
     c.snd_sml = end;
   }
-  if (c.deadline(timer::retransmit) == instant::never() || c.persisting) {
-    c.persisting = false;
+  if (c.deadline(timer::retransmit) == instant::never() || c.trouble.persisting) {
+    if (c.trouble.persisting) {
+      c.trouble.persisting = false;
+      c.rtt.clear_backoff();
+    }
     arm(c, timer::retransmit, now + c.rtt.rto(_config));
+  }
+}
+
+void core::send_again(connection& c, instant now) noexcept {
+  if (std::exchange(c.trouble.due, resend::nothing) == resend::probe) {
+    send_probe(c, now);
+  } else {
+    resend_front(c, now);
   }
 }
 
 // One segment at snd_una, whatever snd_nxt is.
 void core::resend_front(connection& c, instant now) noexcept {
-  c.retransmit_due = false;
   const uint32_t outstanding = c.outstanding();
   if (outstanding == 0 || c.snd_nxt == c.snd_una) {
     return;
@@ -151,10 +161,10 @@ void core::resend_front(connection& c, instant now) noexcept {
   ++stats.tcp_retransmits;
 }
 
-// The persist timer has struck: what the window takes, else one byte beyond it. snd_nxt == snd_una.
+// The persist timer has struck: what the window takes, else one byte beyond it. snd_nxt == snd_una. A FIN alone needs
+// no window, output() sends it.
 void core::send_probe(connection& c, instant now) noexcept {
   if (c.send_bytes == 0) {
-    want_output(c);
     return;
   }
   uint32_t length = std::clamp<uint32_t>(std::min(c.snd_wnd, c.send_bytes), 1, c.mss);
@@ -202,18 +212,18 @@ bool core::output_syn(connection& c, instant now) noexcept {
   if (c.st == state::closed) {
     return true;
   }
-  if (c.snd_nxt != c.iss && !c.retransmit_due) {
+  if (c.snd_nxt != c.iss && c.trouble.due == resend::nothing) {
     return c.st == state::syn_sent || output_acks(c, now);
   }
   if (!_ip.ready()) {
     return false;
   }
-  c.retransmit_due = false;
+  c.trouble.due = resend::nothing;
   if (_replies.size() < replies_max) {
     tcp_options options;
     options.mss = uint16_t(c.way.mtu - ip_header_length - tcp_header_min);
     const bool both = c.st == state::syn_received;
-    options.window_scale = both && c.snd_scale == 0 && c.rcv_scale == 0 ? -1 : int8_t(scale_for(c.receive_limit));
+    options.window_scale = both && c.snd_scale == 0 && c.rcv_scale == 0 ? -1 : int8_t(c.rcv_scale);
     const auto window = uint16_t(std::min(c.receive_limit, window_unscaled_max));
     reply(c.key, c.iss, both ? c.rcv_nxt : seq(), both ? tcp_syn | tcp_ack : tcp_syn, window, &options);
     ++c.counters.segments_sent;

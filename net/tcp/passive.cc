@@ -11,23 +11,6 @@
 
 namespace solaster::net::tcp {
 
-listener* core::find_listener(ip_address address, uint16_t port) const noexcept {
-  listener* any = nullptr;
-  const auto& bucket = _ports[port % listener_buckets];
-  for (listener* l = bucket.front(); l; l = bucket.next(l)) {
-    if (l->local.port != port) {
-      continue;
-    }
-    if (l->local.address == address) {
-      return l;
-    }
-    if (l->local.address.any()) {
-      any = l;
-    }
-  }
-  return any;
-}
-
 // RFC 9293 3.10.7.2.
 void core::input_listen(listener& l, incoming& s, instant now) noexcept {
   if (s.has(tcp_rst)) {
@@ -37,9 +20,15 @@ void core::input_listen(listener& l, incoming& s, instant now) noexcept {
     reply(s.key, s.ack, seq(), tcp_rst, 0);
     return;
   }
-  if (s.has(tcp_syn)) {
-    answer_syn(l, s, initial_sequence(_isn_key, s.key, now), now);
+  if (!s.has(tcp_syn)) {
+    return;
   }
+  if (s.has(tcp_fin)) {
+    // A beginning that is an end: nobody's TCP sends it.
+    stats.drop(drop_reason::tcp_malformed);
+    return;
+  }
+  answer_syn(l, s, initial_sequence(_isn_key, s.key, now), now);
 }
 
 // Data on the SYN is not kept: the peer sends it again.
@@ -70,9 +59,9 @@ void core::answer_syn(listener& l, incoming& s, seq iss, instant now) noexcept {
   h->irs = s.begin;
   h->iss = iss;
   h->mtu = way->mtu;
-  const tcp_options options = s.options();
-  h->peer_mss = options.mss;
-  h->snd_scale = int8_t(std::min<int>(options.window_scale, tcp_window_scale_max));
+  h->peer_mss = s.mss;
+  h->snd_scale = int8_t(std::min<int>(s.scale, tcp_window_scale_max));
+  h->rcv_scale = scale_for(receive_limit(l));
   h->sent = now;
   h->deadline = now + _config.rto_initial;
   _half_open_levels[0].push_back(h);
@@ -84,42 +73,46 @@ void core::send_syn_ack(half_open& h) noexcept {
   tcp_options options;
   options.mss = uint16_t(h.mtu - ip_header_length - tcp_header_min);
   if (h.snd_scale >= 0) {
-    options.window_scale = int8_t(scale_for(_config.receive_buffer_bytes));
+    options.window_scale = int8_t(h.rcv_scale);
   }
-  const auto window = uint16_t(std::min(_config.receive_buffer_bytes, window_unscaled_max));
+  const auto window = uint16_t(std::min(receive_limit(*h.owner), window_unscaled_max));
   reply(h.key, h.iss, h.irs + 1, tcp_syn | tcp_ack, window, &options);
+}
+
+void core::challenge(half_open& h, instant now) noexcept {
+  if (challenge_allowed(h, now)) {
+    const auto window = uint16_t(std::min(receive_limit(*h.owner), window_unscaled_max));
+    reply(h.key, h.iss + 1, h.irs + 1, tcp_ack, window);
+  }
 }
 
 // RFC 9293 3.10.7.4 for SYN-RECEIVED after a passive open.
 void core::input_half_open(half_open& h, incoming& s, instant now) noexcept {
   const seq rcv_nxt = h.irs + 1;
-  const uint32_t window = std::min(_config.receive_buffer_bytes, window_unscaled_max);
-  if (s.has(tcp_syn) && s.begin == h.irs && !s.has(tcp_ack) && !s.has(tcp_rst)) {
+  const seq right = rcv_nxt + std::min(receive_limit(*h.owner), window_unscaled_max);
+  if (s.begin == h.irs && (s.flags & (tcp_syn | tcp_ack | tcp_rst | tcp_fin)) == tcp_syn) {
     // The SYN again: our answer was lost, or is on its way.
-    ++h.answers;
+    h.asked_again = true;
     send_syn_ack(h);
-    return;
-  }
-  if (s.begin < rcv_nxt || s.begin > rcv_nxt + window) {
-    stats.drop(drop_reason::tcp_out_of_window);
-    if (!s.has(tcp_rst) && challenge_allowed(now)) {
-      reply(h.key, h.iss + 1, rcv_nxt, tcp_ack, uint16_t(window));
-    }
     return;
   }
   if (s.has(tcp_rst)) {
     if (s.begin == rcv_nxt) {
       destroy(h);
-    } else if (challenge_allowed(now)) {
-      reply(h.key, h.iss + 1, rcv_nxt, tcp_ack, uint16_t(window));
+    } else if (s.begin > rcv_nxt && s.begin < right) {
+      challenge(h, now);
+    } else {
+      stats.drop(drop_reason::tcp_out_of_window);
     }
     return;
   }
+  if (s.begin < rcv_nxt || s.begin > right) {
+    stats.drop(drop_reason::tcp_out_of_window);
+    challenge(h, now);
+    return;
+  }
   if (s.has(tcp_syn)) {
-    // RFC 5961 4.2.
-    if (challenge_allowed(now)) {
-      reply(h.key, h.iss + 1, rcv_nxt, tcp_ack, uint16_t(window));
-    }
+    challenge(h, now);  // RFC 5961 4.2
     return;
   }
   if (!s.has(tcp_ack)) {
@@ -141,28 +134,32 @@ void core::promote(half_open& h, incoming& s, instant now) noexcept {
     return;
   }
   const result<path> way = _ip.find_path(h.key.remote(), h.key.local());
-  connection* c = way ? make_connection(h.key, *way) : nullptr;
-  if (!c) {
+  const result<connection*> made = way ? make_connection(h.key, *way) : way.error();
+  if (!made) {
     stats.drop(drop_reason::tcp_memory);
     return;
   }
+  connection* c = *made;
+  adopt(*c, l.options);
+  c->rcv_scale = h.rcv_scale;
   c->irs = h.irs;
   c->rcv_nxt = h.irs + 1;
   c->rcv_acked = c->rcv_nxt;
   c->iss = h.iss;
   c->snd_una = c->snd_nxt = c->snd_max = h.iss + 1;
-  adopt_options(*c, h.peer_mss, h.snd_scale);
+  adopt_syn(*c, h.peer_mss, h.snd_scale);
   c->rcv_adv = c->rcv_nxt + std::min(c->receive_limit, window_unscaled_max);
   c->snd_wnd = uint32_t(s.window) << c->snd_scale;
   c->snd_wnd_max = c->snd_wnd;
   c->snd_wl1 = s.begin;
   c->snd_wl2 = s.ack;
-  if (h.retries == 0 && h.answers == 1) {
+  const bool syn_lost = h.retries != 0 || h.asked_again;
+  if (!syn_lost) {
     c->rtt.sample(now - h.sent, _config);
   }
   destroy(h);
   _flows.insert(c);
-  establish(*c, now);
+  establish(*c, syn_lost, now);
   c->owner = &l;
   l.queue.push_back(c);
   ++l.waiting;
@@ -210,8 +207,8 @@ void core::enter_time_wait(connection& c, instant now) noexcept {
   const flow_key key = c.key;
   const seq snd_nxt = c.snd_max;
   const seq rcv_nxt = c.rcv_nxt;
-  const int32_t window = c.rcv_adv - c.rcv_nxt;
-  const uint32_t field = window > 0 ? uint32_t(window) >> c.rcv_scale : 0;
+  const seq rcv_end = c.rcv_end();
+  const uint32_t field = uint32_t(rcv_end - rcv_nxt) >> c.rcv_scale;
   become_closed(c);
   post(c, connection_closed);
   if (_config.time_wait_max == 0) {
@@ -224,6 +221,7 @@ void core::enter_time_wait(connection& c, instant now) noexcept {
   if (time_wait* t = _time_waits.make(key)) {
     t->snd_nxt = snd_nxt;
     t->rcv_nxt = rcv_nxt;
+    t->rcv_end = rcv_end;
     t->window = uint16_t(std::min(field, window_unscaled_max));
     t->deadline = now + _config.time_wait;
     _time_wait_list.push_back(t);
@@ -231,6 +229,7 @@ void core::enter_time_wait(connection& c, instant now) noexcept {
   }
 }
 
+// RFC 9293 3.10.7.4, TIME-WAIT: only the peer's FIN may come again; RFC 1122 4.2.2.13: or a new beginning.
 void core::input_time_wait(time_wait& t, incoming& s, instant now) noexcept {
   if (s.has(tcp_rst)) {
     if (s.begin == t.rcv_nxt) {
@@ -238,7 +237,7 @@ void core::input_time_wait(time_wait& t, incoming& s, instant now) noexcept {
     }
     return;
   }
-  if (s.has(tcp_syn) && !s.has(tcp_ack) && s.begin > t.rcv_nxt) {
+  if ((s.flags & (tcp_syn | tcp_ack | tcp_fin)) == tcp_syn && s.begin > t.rcv_nxt) {
     if (listener* l = find_listener(s.key.local(), s.key.local_port())) {
       // A new incarnation, with numbers beyond the old one's.
       const seq beyond = t.snd_nxt + (window_unscaled_max + 2);
@@ -248,16 +247,15 @@ void core::input_time_wait(time_wait& t, incoming& s, instant now) noexcept {
       return;
     }
   }
-  if (!s.has(tcp_ack) && !s.has(tcp_syn)) {
-    return;
-  }
-  if (s.has(tcp_fin)) {
+  if (s.has(tcp_fin) && s.end() == t.rcv_nxt) {
     // Our last ACK was lost: 2 MSL begin again.
     t.deadline = now + _config.time_wait;
     _time_wait_list.remove(&t);
     _time_wait_list.push_back(&t);
   }
-  if (s.span() && challenge_allowed(now)) {
+  // What is acceptable and carries nothing needs no word. All else does, be it as empty as a keep-alive.
+  const bool quiet = s.span() == 0 && s.begin >= t.rcv_nxt && s.begin <= t.rcv_end;
+  if (!quiet && challenge_allowed(t, now)) {
     reply(t.key, t.snd_nxt, t.rcv_nxt, tcp_ack, t.window);
   }
 }

@@ -15,6 +15,8 @@ class reno {
     _initial = mss * initial_segments;
     _cwnd = _initial;
   }
+  // RFC 5681 3.1: one segment where the handshake lost one.
+  void lost_syn(uint32_t mss) noexcept { _cwnd = mss; }
 
   uint32_t cwnd() const noexcept { return _cwnd; }
   uint32_t ssthresh() const noexcept { return _ssthresh; }

@@ -32,7 +32,13 @@ class rtt_estimator {
     _rto = {std::clamp(rto, config.rto_min.ns, config.rto_max.ns)};
     _backoff = 0;
   }
-  // RFC 6298 5.5: doubled after each timeout, up to the maximum.
+  // RFC 6298 5.7: no segment was timed, and the initial value was too short at least once.
+  void lost_syn(duration at_least) noexcept {
+    _rto = std::max(_rto, at_least);
+    _backoff = 0;
+  }
+  // RFC 6298 5.5: doubled after each timeout, up to the maximum; until a sample says better (Karn), because what
+  // acknowledges a segment that was sent twice does not tell how long it took.
   void back_off() noexcept { _backoff = uint8_t(std::min<int>(_backoff + 1, backoff_max)); }
   void clear_backoff() noexcept { _backoff = 0; }
 
@@ -42,7 +48,7 @@ class rtt_estimator {
   }
   duration base() const noexcept { return _rto; }
   duration srtt() const noexcept { return {_srtt_8 >> 3}; }
-  bool has_sample() const noexcept { return _srtt_8 != 0; }
+  duration rttvar() const noexcept { return {_rttvar_4 >> 2}; }
 
  private:
   static constexpr duration granularity = milliseconds(1);

@@ -116,7 +116,7 @@ bool core::send_pure_ack(connection& c, instant now) noexcept {
   }
   p->extend(tcp_header_min);
   // RFC 9293 3.10.7.4: <SEQ=SND.NXT>; while resending that lies behind. A probe's byte may not have been taken.
-  finish(c, std::move(p), c.persisting ? c.snd_nxt : c.snd_max, tcp_ack, 0, now);
+  finish(c, std::move(p), c.trouble.persisting ? c.snd_nxt : c.snd_max, tcp_ack, 0, now);
   return true;
 }
 

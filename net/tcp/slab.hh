@@ -1,6 +1,6 @@
 // Objects of one type on a free list: connections, half-open and TIME-WAIT entries come and go by the thousand.
 //
-// Freed objects are kept up to `keep`, the rest goes back to the memory.
+// As many freed objects are kept as live, and `keep` more; the rest goes back to the memory.
 // Owns: the free ones. Context: shard-local; allocates when the list is empty. Errors: null: no memory.
 #pragma once
 
@@ -41,14 +41,21 @@ class slab {
   void destroy(T* t) noexcept {
     t->~T();
     --_live;
-    if (_kept == _keep) {
-      _memory.deallocate(t, sizeof(T), alignof(T));
-      return;
-    }
     _free = new (static_cast<void*>(t)) node{_free};
     ++_kept;
+    // One comes and the limit sinks by one: two go at most.
+    while (_kept > _live + _keep) {
+      _memory.deallocate(pop(), sizeof(T), alignof(T));
+    }
   }
   uint32_t live() const noexcept { return _live; }
+  bool is_valid() const noexcept {
+    uint32_t kept = 0;
+    for (const node* n = _free; n && kept <= _kept; n = n->next) {
+      ++kept;
+    }
+    return kept == _kept;
+  }
 
  private:
   struct node {

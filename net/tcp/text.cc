@@ -55,7 +55,7 @@ void core::accept_out_of_order(connection& c, incoming& s) noexcept {
     right_size(*s.payload);
   }
   // The last quarter is for what is in order: it moves on, and what waits for gaps may wait for ever.
-  if (_receive_memory + s.payload->charge() > _config.receive_memory_max / 4 * 3) {
+  if (!may_hold(c, assembler::charge_of(*s.payload), _config.receive_memory_max / 4 * 3)) {
     stats.drop(drop_reason::tcp_memory);
     return;
   }
@@ -65,6 +65,7 @@ void core::accept_out_of_order(connection& c, incoming& s) noexcept {
 
 bool core::accept_in_order(connection& c, packet_ptr p, uint32_t length, instant now) noexcept {
   if (c.receive_closed) [[unlikely]] {
+    c.unread_lost |= c.held;
     if (!c.held && c.st == state::fin_wait_2) {
       // Nobody is left to read it (RFC 1122 4.2.2.13).
       reply_reset(c);
@@ -107,12 +108,12 @@ bool core::queue_text(connection& c, packet_ptr p) noexcept {
     charge = p->charge();
   }
   const uint32_t count = p->fragment_count();
-  if (_receive_memory + charge > _config.receive_memory_max) {
+  if (!may_hold(c, charge, _config.receive_memory_max)) {
     // What came before its turn gives way.
     c.out_of_order.clear();
     account_out_of_order(c);
   }
-  if (_receive_memory + charge > _config.receive_memory_max || !c.receive_queue.reserve(_memory, count)) {
+  if (!may_hold(c, charge, _config.receive_memory_max) || !c.receive_queue.reserve(_memory, count)) {
     return false;
   }
   for (uint32_t i = 0; i < count; ++i) {
@@ -137,7 +138,9 @@ bool core::queue_small(connection& c, const packet& p) noexcept {
     to = last->data() + last->size();
     last->append(length);
   } else {
-    fragment f = _receive_memory < _config.receive_memory_max ? _small->allocate(0, length) : fragment();
+    // Nothing held is more than all that is held: where less than half is, nobody holds too much.
+    const bool room = _receive_memory < _receive_plenty || may_hold(c, _small_charge, _config.receive_memory_max);
+    fragment f = room ? _small->allocate(0, length) : fragment();
     if (!f || !c.receive_queue.reserve(_memory, 1)) {
       return false;
     }

@@ -13,10 +13,22 @@ namespace solaster::net::tcp {
 
 uint32_t core::receive_free(const connection& c) const noexcept {
   const uint32_t held = c.receive_held();
-  if (held >= c.receive_limit || _receive_memory >= _config.receive_memory_max) {
-    return 0;
+  const auto most = uint32_t(
+      allowance(c.receive_limit, _config.receive_guaranteed_bytes, _receive_memory, _config.receive_memory_max));
+  return held < most ? most - held : 0;
+}
+
+// RFC 9293 3.8.6.2.2: tell the peer only when the window has grown by something, and when it was rather small.
+void core::announce_window(connection& c) noexcept {
+  const int32_t window = std::max(c.rcv_adv - c.rcv_nxt, 0);
+  if (uint32_t(window) * 2 > c.receive_limit) {
+    return;
   }
-  return c.receive_limit - held;
+  const uint32_t free = receive_free(c);
+  if (free >= 2u * uint32_t(window) && free - uint32_t(window) >= std::min<uint32_t>(c.mss, c.receive_limit / 2)) {
+    c.ack_now = true;
+    want_output(c);
+  }
 }
 
 uint16_t core::advertise(connection& c) noexcept {

@@ -20,7 +20,7 @@ namespace {
 constexpr ip_address us = ipv4_address::of(10, 0, 0, 1);
 constexpr ip_address peer = ipv4_address::of(10, 0, 0, 2);
 constexpr uint16_t our_port = 80;
-constexpr uint16_t peer_port = 5000;
+constexpr uint16_t usual_peer_port = 5000;
 constexpr uint32_t headroom = 64;
 constexpr uint8_t protocol_tcp = 6;
 
@@ -66,7 +66,7 @@ tcp::state script::state() const {
   return c ? c->st : tcp::state::closed;
 }
 
-std::string script::in(std::string_view text) {
+std::string script::in(std::string_view text, uint32_t cut) {
   tcp_header h;
   uint32_t length = 0;
   h.source_port = peer_port;
@@ -91,7 +91,7 @@ std::string script::in(std::string_view text) {
   h.seq = peer_iss + number(word());
   for (std::string_view w = word(); !w.empty(); w = word()) {
     if (w == "ack") {
-      h.ack = our_iss + number(word());
+      h.ack = _iss[peer_port] + number(word());
     } else if (w == "win") {
       h.window = uint16_t(number(word()));
     } else {
@@ -115,6 +115,15 @@ std::string script::in(std::string_view text) {
   }
   const uint64_t sum = checksum_bytes(bytes, size, pseudo_header_sum(peer, us, protocol_tcp, size));
   store_raw<uint16_t>(bytes + tcp_checksum_offset, uint16_t(~checksum_fold(sum)));
+  if (cut) {
+    packet_ptr whole = std::exchange(p, _slab.make());
+    const std::pair<uint32_t, uint32_t> parts[] = {{0, cut}, {cut, size - cut}};
+    for (const auto& [begin, part] : parts) {
+      fragment f = make_heap_fragment(_home, part);
+      copy_out(*whole, begin, f.data(), part);
+      p->append(std::move(f));
+    }
+  }
   _tcp->input({.source = peer, .destination = us}, std::move(p), now);
   return poll();
 }
@@ -124,7 +133,7 @@ std::string script::after(duration d) {
   while (_tcp->next_deadline() <= end) {
     now = std::max(now, _tcp->next_deadline());
     _tcp->expire(now);
-    _tcp->transmit(now);
+    transmit();
   }
   now = end;
   return poll();
@@ -132,7 +141,7 @@ std::string script::after(duration d) {
 
 std::string script::poll() {
   CHECK(_tcp->is_valid());
-  _tcp->transmit(now);
+  transmit();
   CHECK(_tcp->is_valid());
   static constexpr const char* names[] = {"established", "readable", "writable", "failed", "closed", "sent"};
   std::string events;
@@ -153,6 +162,22 @@ std::string script::poll() {
     out += (out.empty() ? "[" : " [") + events + "]";
   }
   return out;
+}
+
+void script::transmit() {
+  _transmitting = true;
+  _tcp->transmit(now);
+  _transmitting = false;
+  _room = false;
+}
+
+four_tuple script::tuple() const {
+  return {{us, our_port}, {peer, peer_port}};
+}
+
+void script::icmp(uint32_t quoted, errc error, bool hard, uint32_t mtu) {
+  _tcp->icmp_error(tuple(), _iss[peer_port] + quoted, error, hard, mtu, now);
+  CHECK(_tcp->is_valid());
 }
 
 std::string script::send(uint32_t bytes) {
@@ -213,13 +238,13 @@ packet_ptr script::make_packet(uint32_t room) noexcept {
 
 void script::send(ip_address source, ip_address destination, packet_ptr p, instant) noexcept {
   const tcp_view v(p->front().data());
-  CHECK(source == us && destination == peer && v.source_port() == our_port && v.destination_port() == peer_port);
+  CHECK(std::exchange(_room, false));
+  CHECK(source == us && destination == peer && v.source_port() == our_port);
   if (p->offload.checksum == checksum_state::none) {
     CHECK(checksum_good(checksum_packet(*p, 0, p->size(), pseudo_header_sum(us, peer, protocol_tcp, p->size()))));
   }
-  if (v.flags() & tcp_syn && !_iss_known) {
-    our_iss = v.seq();
-    _iss_known = true;
+  if (v.flags() & tcp_syn) {
+    _iss.try_emplace(v.destination_port(), v.seq());
   }
   _out += _out.empty() ? "" : "; ";
   for (const auto& f : flag_names) {
@@ -229,12 +254,15 @@ void script::send(ip_address source, ip_address destination, packet_ptr p, insta
   }
   // A reset without an ACK field takes its number from the segment that it answers: relative to ours; else it is 0.
   const bool bare = v.flags() & tcp_rst && v.flags() & tcp_ack && v.seq() == 0;
-  _out += " " + std::to_string(bare ? 0 : v.seq() - our_iss);
+  _out += " " + std::to_string(bare ? 0 : v.seq() - _iss[v.destination_port()]);
   if (const uint32_t length = p->size() - v.header_length()) {
     _out += " +" + std::to_string(length);
   }
   if (v.flags() & tcp_ack) {
     _out += " ack " + std::to_string(v.ack() - peer_iss);
+  }
+  if (v.destination_port() != usual_peer_port) {
+    _out += " @" + std::to_string(v.destination_port());
   }
   if (!(v.flags() & (tcp_rst | tcp_syn)) && _window >= 0 && _window != v.window()) {
     _out += " win " + std::to_string(v.window());

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -39,8 +40,10 @@ class script final : net::tcp::ip_output {
   std::string connect();  // the SYN that goes out
   net::tcp::connection* accept();
 
-  // The peer's segment; what we send, and events.
-  std::string in(std::string_view segment);
+  // The peer's segment; what we send, and events. `cut`: its first fragment ends behind so many bytes; 0: it has one.
+  std::string in(std::string_view segment, uint32_t cut = 0);
+  void icmp(uint32_t quoted, errc error, bool hard, uint32_t mtu = 0);
+  net::four_tuple tuple() const;
   std::string after(duration d);
   // Commands, on the connection that was opened or accepted last.
   std::string send(uint32_t bytes);
@@ -51,24 +54,28 @@ class script final : net::tcp::ip_output {
   std::string poll();
 
   net::tcp::layer& tcp() { return *_tcp; }
+  sim::counted_memory& home() { return _home; }
   net::tcp::state state() const;
   const net::stack_stats& stats() const { return _stats; }
 
   net::tcp::connection* c = nullptr;
   net::tcp::listener* l = nullptr;
   instant now{1'000'000'000};
+  // What comes out to or from another of the peer's ports is marked "@port".
+  uint16_t peer_port = 5000;
   // Of the peer's SYN: 0 and -1 are none.
   uint16_t peer_mss = 1460;
   int peer_scale = -1;
   uint16_t peer_window = 60000;
-  bool device_ready = true;  // whether the device takes packets
-  uint32_t our_iss = 0;
+  bool device_ready = true;                            // whether the device takes packets
   static constexpr uint32_t peer_iss = 4'294'967'000;  // wraps soon
 
  private:
+  void transmit();
   result<net::tcp::path> find_path(net::ip_address destination, net::ip_address source) noexcept override;
   net::packet_ptr make_packet(uint32_t payload_room) noexcept override;
-  bool ready() noexcept override { return device_ready; }
+  // As link does: outside transmit() nothing is taken, and each yes is for one packet.
+  bool ready() noexcept override { return _room = _transmitting && device_ready; }
   void send(net::ip_address source, net::ip_address destination, net::packet_ptr segment,
             instant now) noexcept override;
   result<uint16_t> choose_port(net::ip_address, net::endpoint, bool (*)(void*, const net::four_tuple&) noexcept,
@@ -84,8 +91,10 @@ class script final : net::tcp::ip_output {
   net::pool_ptr _buffers;
   net::tcp::layer* _tcp = nullptr;
   std::string _out;
-  int64_t _window = -1;  // last seen
-  bool _iss_known = false;
+  int64_t _window = -1;               // last seen
+  std::map<uint16_t, uint32_t> _iss;  // ours, of the first connection with each of the peer's ports
+  bool _transmitting = false;
+  bool _room = false;
 };
 
 }  // namespace solaster::drill

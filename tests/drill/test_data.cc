@@ -28,9 +28,74 @@ TEST(retransmission, rto_doubles_after_each_timeout) {
   EXPECT_EQ(s.after(milliseconds(1)), "PA 1 +10 ack 1");
   EXPECT_EQ(s.after(milliseconds(800)), "PA 1 +10 ack 1");
   EXPECT_EQ(s.in("A 1 ack 11"), "");
-  // An acknowledgment ends the backing off.
+  // Karn: the acknowledgment of what was sent four times is no measurement, the next one is.
   EXPECT_EQ(s.send(5), "PA 11 +5 ack 1");
-  EXPECT_EQ(s.after(milliseconds(200)), "PA 11 +5 ack 1");
+  EXPECT_EQ(s.after(milliseconds(1599)), "");
+  EXPECT_EQ(s.after(milliseconds(1)), "PA 11 +5 ack 1");
+  EXPECT_EQ(s.in("A 1 ack 16"), "");
+  EXPECT_EQ(s.send(5), "PA 16 +5 ack 1");
+  EXPECT_EQ(s.in("A 1 ack 21"), "");
+  EXPECT_EQ(s.send(5), "PA 21 +5 ack 1");
+  EXPECT_EQ(s.after(milliseconds(200)), "PA 21 +5 ack 1");
+}
+
+// A round trip of 1.5 s is longer than the first RTO: the handshake is sent twice, data is not.
+TEST(retransmission, a_round_trip_longer_than_the_first_rto_is_learned) {
+  script s;
+  EXPECT_EQ(s.connect(), "S 0");
+  EXPECT_EQ(s.after(milliseconds(1500)), "S 0");
+  EXPECT_EQ(s.in("SA 0 ack 1"), "A 1 ack 1 [established writable]");
+  EXPECT_EQ(s.tcp().stats(s.c).rto, seconds(3));  // RFC 6298 5.7
+  for (int i = 0; i < 10; ++i) {
+    const std::string at = std::to_string(1 + i * 100);
+    EXPECT_EQ(s.send(100), "PA " + at + " +100 ack 1");
+    EXPECT_EQ(s.after(milliseconds(1500)), "");
+    EXPECT_EQ(s.in("A 1 ack " + std::to_string(101 + i * 100)), "");
+  }
+  EXPECT_EQ(s.tcp().stats(s.c).retransmitted, 0u);
+}
+
+// The same where the round trip grows beyond the RTO later on.
+TEST(retransmission, a_round_trip_that_has_grown_is_learned) {
+  script s;
+  reach_established(s);
+  uint32_t at = 1;
+  for (int i = 0; i < 20; ++i, at += 100) {
+    s.send(100);
+    s.after(milliseconds(1500));
+    s.in("A 1 ack " + std::to_string(at + 100));
+  }
+  EXPECT_EQ(s.send(100), "PA " + std::to_string(at) + " +100 ack 1");
+  EXPECT_EQ(s.after(milliseconds(1500)), "");
+  EXPECT_LT(s.tcp().stats(s.c).retransmitted, 5u);
+}
+
+// RFC 5681 3.1, RFC 6298 5.7.
+TEST(retransmission, a_lost_syn_leaves_one_segment_of_window) {
+  for (const bool lost : {false, true}) {
+    script s;
+    s.connect();
+    if (lost) {
+      EXPECT_EQ(s.after(seconds(1)), "S 0");
+    }
+    s.in("SA 0 ack 1");
+    EXPECT_EQ(s.tcp().stats(s.c).cwnd, lost ? 1460u : 14600u);
+    EXPECT_EQ(s.tcp().stats(s.c).rto, lost ? seconds(3) : milliseconds(200));
+  }
+  for (const std::string again : {"", "timer", "syn"}) {
+    script s;
+    s.listen();
+    s.in("S 0");
+    if (again == "timer") {
+      EXPECT_EQ(s.after(seconds(1)), "SA 0 ack 1");
+    } else if (again == "syn") {
+      EXPECT_EQ(s.in("S 0"), "SA 0 ack 1");
+    }
+    s.in("A 1 ack 1");
+    s.accept();
+    EXPECT_EQ(s.tcp().stats(s.c).cwnd, again.empty() ? 14600u : 1460u);
+    EXPECT_EQ(s.tcp().stats(s.c).rto, again.empty() ? milliseconds(200) : seconds(3));
+  }
 }
 
 TEST(retransmission, a_dead_peer_is_given_up) {
@@ -173,9 +238,37 @@ TEST(window, a_closed_one_is_probed_for_ever) {
     s.after(seconds(61));
     EXPECT_EQ(s.in("A 1 ack 1 win 0"), "");
   }
-  EXPECT_EQ(s.in("A 1 ack 1 win 50"), "");  // silly
+  EXPECT_EQ(s.in("A 1 ack 1 win 0 +10"), "[readable]");  // text does not make it a duplicate
+  EXPECT_EQ(s.read(), "10 bytes");
+  EXPECT_EQ(s.in("A 11 ack 1 win 50"), "");  // silly
+  EXPECT_EQ(s.in("A 11 ack 1 win 1000"), "PA 1 +100 ack 11 win 9990");
+  EXPECT_EQ(s.in("A 11 ack 101"), "");
+}
+
+// The device may be full just when the timer strikes.
+TEST(window, a_probe_waits_for_the_device) {
+  script s;
+  reach_established(s);
+  s.in("A 1 ack 1 win 0");
+  s.send(100);
+  s.device_ready = false;
+  EXPECT_EQ(s.after(milliseconds(200)), "");
+  s.device_ready = true;
+  EXPECT_EQ(s.poll(), "A 1 +1 ack 1");
+  EXPECT_EQ(s.poll(), "");
+}
+
+// What the probes backed off is not a loss: the RTO is as before.
+TEST(window, after_probes_the_rto_is_as_before) {
+  script s;
+  reach_established(s);
+  s.in("A 1 ack 1 win 0");
+  s.send(100);
+  s.after(milliseconds(200));
+  s.in("A 1 ack 1 win 0");
+  s.after(seconds(60));
   EXPECT_EQ(s.in("A 1 ack 1 win 1000"), "PA 1 +100 ack 1");
-  EXPECT_EQ(s.in("A 1 ack 101"), "");
+  EXPECT_EQ(s.after(milliseconds(200)), "PA 1 +100 ack 1");
 }
 
 TEST(window, a_probe_that_is_taken_goes_on_from_there) {
@@ -229,6 +322,34 @@ TEST(keepalive, asks_and_gives_up) {
   EXPECT_EQ(s.after(seconds(10)), "A 0 ack 1");
   EXPECT_EQ(s.after(seconds(2)), "A 0 ack 1");
   EXPECT_EQ(s.after(seconds(2)), "RA 1 ack 1 [failed]");
+  EXPECT_EQ(*s.tcp().error(s.c), errc::timedout);
+}
+
+// An interval longer than the idle time: each probe is answered long before the next one is due.
+TEST(keepalive, a_peer_that_answers_is_alive_whatever_the_interval) {
+  script s;
+  reach_established(s);
+  s.tcp().set_keepalive(s.c, true, seconds(10), seconds(75), 2);
+  for (int i = 0; i < 20; ++i) {
+    std::string probe;
+    for (int waited = 0; probe.empty() && waited < 200; ++waited) {
+      probe = s.after(seconds(1));
+    }
+    EXPECT_EQ(probe, "A 0 ack 1");
+    EXPECT_EQ(s.in("A 1 ack 1"), "");
+  }
+  EXPECT_EQ(s.state(), state::established);
+}
+
+TEST(keepalive, what_the_network_said_is_the_reason) {
+  script s;
+  reach_established(s);
+  s.tcp().set_keepalive(s.c, true, seconds(10), seconds(2), 1);
+  s.send(10);
+  s.in("A 1 ack 6");
+  s.icmp(6, errc::hostunreach, false);
+  EXPECT_NE(s.after(seconds(12)).find("[failed]"), std::string::npos);
+  EXPECT_EQ(*s.tcp().error(s.c), errc::hostunreach);
 }
 
 TEST(device, a_full_one_holds_everything_back) {
@@ -257,21 +378,59 @@ TEST(limits, syns_beyond_the_backlog_push_out_the_oldest) {
   script s(config);
   s.listen();
   EXPECT_EQ(s.in("S 0"), "SA 0 ack 1");
-  EXPECT_EQ(s.stats().drops[size_t(drop_reason::tcp_backlog)], 0u);
   EXPECT_EQ(s.in("S 0"), "SA 0 ack 1");  // the same one again
   EXPECT_EQ(s.stats().drops[size_t(drop_reason::tcp_backlog)], 0u);
+  s.peer_port = 5001;
+  EXPECT_NE(s.in("S 0").find("@5001"), std::string::npos);
+  EXPECT_EQ(s.stats().drops[size_t(drop_reason::tcp_backlog)], 1u);
+  // The second may go on, the first is forgotten.
+  s.peer_port = 5000;
+  EXPECT_EQ(s.in("A 1 ack 1"), "R 1");
 }
 
-TEST(limits, challenge_acks_are_counted) {
+// The one that was asked most often goes first: its peer had its chances.
+TEST(limits, the_half_open_connection_asked_most_often_is_pushed_out) {
+  script_config config;
+  config.stack.tcp.syn_backlog_max = 2;
+  script s(config);
+  s.listen();
+  s.in("S 0");
+  EXPECT_EQ(s.after(seconds(1)), "SA 0 ack 1");
+  s.peer_port = 5001;
+  s.in("S 0");
+  s.peer_port = 5002;
+  s.in("S 0");
+  const auto answer = [&](uint16_t port) {
+    s.peer_port = port;
+    return s.in("A 1 ack 1");
+  };
+  EXPECT_EQ(answer(5000), "R 1");
+  EXPECT_EQ(answer(5001), "[accept]");
+  EXPECT_EQ(answer(5002), "[accept]");
+}
+
+// CVE-2016-5696: what one connection is made to answer must not show on another.
+TEST(limits, challenge_acks_are_counted_for_each_connection) {
   script s;
   reach_established(s);
-  int answered = 0;
-  for (int i = 0; i < 3000; ++i) {
-    answered += !s.in("R 2").empty();
-  }
-  EXPECT_EQ(answered, 1000);
+  s.peer_port = 5001;
+  s.in("S 0");
+  EXPECT_EQ(s.in("A 1 ack 1"), "[accept]");
+  const auto answered = [&](const char* segment) {
+    int n = 0;
+    for (int i = 0; i < 3000; ++i) {
+      n += !s.in(segment).empty();
+    }
+    return n;
+  };
+  EXPECT_EQ(answered("R 2"), 10);
+  s.peer_port = 5000;
+  EXPECT_EQ(answered("R 2"), 10);
   s.after(seconds(1));
-  EXPECT_EQ(s.in("R 2"), "A 1 ack 1");
+  EXPECT_EQ(answered("S 2"), 10);
+  s.peer_port = 5002;  // half-open
+  s.in("S 0");
+  EXPECT_EQ(answered("R 2"), 10);
 }
 
 TEST(limits, sent_is_told_once_to_who_asks) {

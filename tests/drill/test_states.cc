@@ -104,6 +104,7 @@ TEST(states, listen_answers_a_syn_only) {
                   {"SA 0 ack 77", "R 77", state::closed},
                   {"S 0", "SA 0 ack 1", state::closed},
                   {"F 5", "", state::closed},
+                  {"SF 0", "", state::closed},
               });
 }
 
@@ -121,6 +122,8 @@ TEST(states, syn_sent) {
                   {"RA 0 ack 1", "[failed]", state::closed},
                   {"S 0", "SA 0 ack 1", state::syn_received},
                   {"F 0", "", state::syn_sent},
+                  {"SFA 0 ack 1", "", state::syn_sent},  // a beginning that is an end
+                  {"SF 0", "", state::syn_sent},
               });
 }
 
@@ -147,6 +150,9 @@ TEST(states, syn_received_of_a_passive_open) {
                   {"R 1", "", state::closed},
                   {"R 2", "A 1 ack 1", state::closed},
                   {"R 20000", "", state::closed},
+                  {"R 10000", "A 1 ack 1", state::closed},  // the last number of the window
+                  {"R 10001", "", state::closed},           // RFC 5961 3.2: its right edge is outside
+                  {"SF 0", "A 1 ack 1", state::closed},
                   {"A 1 ack 1", "[accept]", state::closed},
                   {"A 1 ack 2", "R 2", state::closed},
                   {"A 1 ack 0", "R 0", state::closed},
@@ -171,7 +177,13 @@ TEST(states, established) {
                   {"R 11", "[failed]", state::closed},
                   {"R 12", "A 1 ack 11", state::established},
                   {"R 10", "", state::established},
+                  {"R 1 +20", "", state::established},  // begins too early, text reaches into the window
+                  {"RA 1 ack 1 +20", "", state::established},
+                  {"R 10000", "A 1 ack 11", state::established},  // the last number of the window
+                  {"R 10001", "", state::established},            // RFC 5961 3.2: its right edge is outside
                   {"R 20001", "", state::established},
+                  {"S 5 +20", "A 1 ack 11", state::established},  // likewise
+                  {"SF 11", "A 1 ack 11", state::established},
                   {"S 11", "A 1 ack 11", state::established},
                   {"S 0", "A 1 ack 11", state::established},
                   {"SA 11 ack 1", "A 1 ack 11", state::established},
@@ -265,7 +277,11 @@ TEST(states, time_wait) {
                   {"A 2 ack 2", "", state::closed},
                   {"A 2 ack 2 +5", "A 2 ack 2", state::closed},
                   {"R 1", "", state::closed},
-                  {"S 1", "A 2 ack 2", state::closed},  // not beyond what was received
+                  {"S 1", "A 2 ack 2", state::closed},        // not beyond what was received
+                  {"SF 1000", "A 2 ack 2", state::closed},    // no new beginning
+                  {"A 1 ack 2", "A 2 ack 2", state::closed},  // a keep-alive: unacceptable, so answered
+                  {"A 20000 ack 2", "A 2 ack 2", state::closed},
+                  {"- 1", "A 2 ack 2", state::closed},
               });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "net/base/check.hh"
 
@@ -28,8 +29,11 @@ void* counted_memory::allocate(size_t bytes, size_t align) noexcept {
   return p;
 }
 
+// What is freed is overwritten, so that whoever still reads it reads nonsense.
 void counted_memory::deallocate(void* p, size_t bytes, size_t) noexcept {
+  CHECK(bytes <= _in_use);
   _in_use -= bytes;
+  std::memset(p, 0xdb, bytes);
   std::free(p);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "net/packet/heap_buffer.hh"
 #include "net/wire/checksum.hh"
@@ -75,11 +76,20 @@ packet_ptr tcp_host::make_packet(uint32_t payload_room) noexcept {
   return p;
 }
 
+void tcp_host::transmit(instant now) {
+  _transmitting = true;
+  _tcp->transmit(now);
+  _transmitting = false;
+  _room = false;
+}
+
 bool tcp_host::ready() noexcept {
-  return _line.queued() < _config.tx_depth;
+  _room = _transmitting && _line.queued() < _config.tx_depth;
+  return _room;
 }
 
 void tcp_host::send(ip_address source, ip_address destination, packet_ptr p, instant now) noexcept {
+  CHECK(std::exchange(_room, false));
   ++_segments;
   const uint32_t header = tcp_view(p->front().data()).header_length();
   const uint32_t payload = p->size() - header;

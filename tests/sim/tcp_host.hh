@@ -57,6 +57,8 @@ class tcp_host final : net::tcp::ip_output {
   net::ip_address address() const { return _config.address; }
   uint64_t segments() const { return _segments; }
 
+  // As the stack does it: only within it does ready() say yes, and send() take a segment for each yes.
+  void transmit(instant now);
   // Envelopes for this host.
   void deliver(net::packet_list&& burst, instant now);
   // No memory for headers: make_packet fails from now on, or no longer.
@@ -89,6 +91,8 @@ class tcp_host final : net::tcp::ip_output {
   std::unique_ptr<net::tcp::layer> _tcp;
   uint64_t _segments = 0;
   bool _refuse = false;
+  bool _transmitting = false;
+  bool _room = false;  // ready() has said yes, and no segment came since
 };
 
 }  // namespace solaster::sim

@@ -136,7 +136,7 @@ void world::deliver() {
 
 // The order of stack.hh: transmit, events, and again until nothing is new.
 void world::poll(tcp_host& h) {
-  h.tcp().transmit(_now);
+  h.transmit(_now);
   bool any = false;
   for (auto [source, bits] = h.events().pop(); source; std::tie(source, bits) = h.events().pop()) {
     any = true;
@@ -147,7 +147,7 @@ void world::poll(tcp_host& h) {
     }
   }
   if (any) {
-    h.tcp().transmit(_now);
+    h.transmit(_now);
   }
 }
 
