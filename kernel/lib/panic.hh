@@ -44,3 +44,10 @@ template <typename... Args>
       ::solaster::kernel::check_failed(#condition, __FILE__, __LINE__); \
     }                                                                   \
   } while (0)
+
+// Only in debug builds: walks that cost, such as a structure's is_valid().
+#if SOLASTER_DEBUG
+#define KDCHECK(condition) KCHECK(condition)
+#else
+#define KDCHECK(condition) static_cast<void>(sizeof(!(condition)))
+#endif

@@ -17,6 +17,7 @@ void wait_queue::add(waiter& w) {
   }
   _last = &w;
   w.queued = true;
+  KDCHECK(is_linked());
 }
 
 void wait_queue::remove(waiter& w) {
@@ -34,6 +35,22 @@ void wait_queue::remove(waiter& w) {
     _last = w.previous;
   }
   w.queued = false;
+  KDCHECK(is_linked());
+}
+
+wait_result wait_queue::sleep(waiter& w, u64 deadline, bool interruptible) {
+  while (!w.woken.exchange(false)) {
+    if (interruptible && sched::is_interrupted())
+      return wait_result::interrupted;
+    if (sched::park(deadline) == sched::park_result::timed_out)
+      return wait_result::timed_out;
+  }
+  return wait_result::done;
+}
+
+void wait_queue::wake(waiter& w) {
+  w.woken.store(true);
+  sched::unpark(w.who);
 }
 
 // A waiter stays on the queue until its thread takes it off; the woken one moves to the end, so that the next wake_one
@@ -51,7 +68,8 @@ usize wait_queue::wake_one() {
     _last->next = w;
     _last = w;
   }
-  sched::unpark(w->who);
+  wake(*w);
+  KDCHECK(is_linked());
   return 1;
 }
 
@@ -59,8 +77,22 @@ usize wait_queue::wake_all() {
   lock_guard g(_lock);
   usize n = 0;
   for (waiter* w = _first; w; w = w->next, n++)
-    sched::unpark(w->who);
+    wake(*w);
   return n;
+}
+
+bool wait_queue::is_linked() const {
+  const waiter* end = nullptr;
+  for (const waiter* w = _first; w; end = w, w = w->next) {
+    if (w->previous != end || !w->queued || !w->who)
+      return false;
+  }
+  return end == _last;
+}
+
+bool wait_queue::is_valid() {
+  lock_guard g(_lock);
+  return is_linked();
 }
 
 // The proof. lock: a thread that cannot take the owner word counts itself in _waiting and queues before it tries again;

@@ -1,7 +1,8 @@
 // Sleeping until something becomes true, and a mutex that sleeps.
 //
-// wait_queue: the condition is tested under no lock of the queue; a wake between the test and the sleep is not lost,
-// because the thread is on the queue before it tests. The mutex does not spin on a holder that is not running. Context:
+// wait_queue: the condition is tested under no lock of the queue, and may itself sleep (on a mutex, say); a wake
+// between the test and the sleep is not lost, because the thread is on the queue before it tests, and the wake is kept
+// in the waiter until this very wait looks at it. The mutex does not spin on a holder that is not running. Context:
 // thread (wait, mutex); wake_* from interrupts too.
 #pragma once
 
@@ -17,7 +18,9 @@ struct waiter {
   waiter* previous = nullptr;
   thread* who = nullptr;
   bool queued = false;
-  u64 key = 0;  // for wake filters
+  // Set by a wake of this queue, taken by the wait that it is for. The thread's token cannot stand for it: a sleep on
+  // something else, inside the condition, takes that.
+  std::atomic<bool> woken{false};
 };
 
 enum class wait_result : u8 { done, timed_out, interrupted };
@@ -30,15 +33,21 @@ class wait_queue {
   // Puts the current thread on the queue / takes it off. Several queues at once are fine (poll): one waiter for each.
   void add(waiter& w);
   void remove(waiter& w);
+  // Until the waiter is woken (done), the deadline, or a signal.
+  wait_result sleep(waiter& w, u64 deadline, bool interruptible);
   usize wake_one();
   usize wake_all();
   bool is_empty() const { return _first == nullptr; }
+  bool is_valid();
 
   // Sleeps until condition() or the deadline; with `interruptible`, also until a signal is pending (interrupted).
   template <typename Condition>
   wait_result wait(Condition condition, u64 deadline = never, bool interruptible = true);
 
  private:
+  void wake(waiter& w);
+  bool is_linked() const;  // under the lock
+
   spinlock _lock{rank::wait_queue};
   waiter* _first = nullptr;
   waiter* _last = nullptr;

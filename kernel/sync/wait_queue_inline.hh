@@ -12,12 +12,12 @@ wait_result wait_queue::wait(Condition condition, u64 deadline, bool interruptib
   add(w);
   wait_result r = wait_result::done;
   while (!condition()) {
-    if (interruptible && sched::is_interrupted()) {
-      r = wait_result::interrupted;
+    r = sleep(w, deadline, interruptible);
+    if (r == wait_result::interrupted)
       break;
-    }
-    if (sched::park(deadline) == sched::park_result::timed_out) {
-      r = condition() ? wait_result::done : wait_result::timed_out;
+    if (r == wait_result::timed_out) {
+      if (condition())
+        r = wait_result::done;
       break;
     }
   }

@@ -1,6 +1,7 @@
 // Waiting for descriptors.
 // Spec: poll(2). One queue wakes every poller, and each looks at its own files again: few threads poll here.
 
+#include "kernel/abi/time.hh"
 #include "kernel/fs/node.hh"
 #include "kernel/sync/wait_queue.hh"
 #include "kernel/sys/call.hh"
@@ -23,44 +24,67 @@ namespace sys {
 namespace {
 
 constexpr u64 poll_files_max = 1024;
+constexpr usize on_stack_max = 64;
 
-// How many of them have something to say now; fills revents.
-int look(abi::pollfd* entries, usize count) {
+// What is waited for: `entries` as the program gave them, and what is found. The files are held while the call lasts,
+// as on Linux: who closes a descriptor meanwhile does not take it away from under us.
+template <usize Count>
+struct polled_files {
+  abi::pollfd entries[Count];
+  int16_t found[Count] = {};
+  ref<fs::file> files[Count];
+};
+
+// How many of them have something to say now.
+template <usize Count>
+int look(polled_files<Count>& p, usize count) {
   int ready = 0;
   for (usize i = 0; i < count; i++) {
-    auto& e = entries[i];
-    e.revents = 0;
-    if (e.fd < 0)
+    if (p.files[i])
+      p.found[i] = int16_t(p.files[i]->poll() & (u32(uint16_t(p.entries[i].events)) | abi::poll_err | abi::poll_hup));
+    ready += p.found[i] != 0;
+  }
+  return ready;
+}
+
+template <usize Count>
+answer poll_files(call& c, polled_files<Count>& p, u64 deadline) {
+  const usize count = c.u(1);
+  auto* program = c.p<abi::pollfd>(0);
+  if (!mm::copy_in(p.entries, program, count * sizeof(abi::pollfd)))
+    return errc::fault;
+  for (usize i = 0; i < count; i++) {
+    if (p.entries[i].fd < 0)
       continue;
-    auto f = task::the_process().files.get(e.fd);
-    if (!f) {
-      e.revents = abi::poll_nval;
+    auto f = task::the_process().files.get(p.entries[i].fd);
+    if (f) {
+      p.files[i] = std::move(*f);
     } else {
-      u32 wanted = u32(uint16_t(e.events)) | abi::poll_err | abi::poll_hup;
-      e.revents = int16_t((*f)->poll() & wanted);
+      p.found[i] = abi::poll_nval;
     }
-    if (e.revents)
-      ready++;
+  }
+  int ready = look(p, count);
+  if (!ready) {
+    auto result = pollers.wait([&] { return (ready = look(p, count)) != 0; }, deadline);
+    if (result == wait_result::interrupted)
+      return restart_without_handler;
+  }
+  for (usize i = 0; i < count; i++) {
+    if (p.found[i] != p.entries[i].revents && !mm::put(&program[i].revents, p.found[i]))
+      return errc::fault;
   }
   return ready;
 }
 
 answer poll_until(call& c, u64 deadline) {
-  u64 count = c.u(1);
-  if (count > poll_files_max)
+  if (c.u(1) > poll_files_max)
     return errc::inval;
-  std::unique_ptr<abi::pollfd[]> entries(new (std::nothrow) abi::pollfd[count ? count : 1]);
-  if (!entries)
-    return errc::nomem;
-  if (!mm::copy_in(entries.get(), c.p<void>(0), count * sizeof(abi::pollfd)))
-    return errc::fault;
-  int ready = 0;
-  auto result = pollers.wait([&] { return (ready = look(entries.get(), count)) != 0; }, deadline);
-  if (result == wait_result::interrupted)
-    return restart_without_handler;
-  if (!mm::copy_out(c.p<void>(0), entries.get(), count * sizeof(abi::pollfd)))
-    return errc::fault;
-  return ready;
+  if (c.u(1) <= on_stack_max) {
+    polled_files<on_stack_max> few;
+    return poll_files(c, few, deadline);
+  }
+  std::unique_ptr<polled_files<poll_files_max>> many(new (std::nothrow) polled_files<poll_files_max>);
+  return many ? poll_files(c, *many, deadline) : answer(errc::nomem);
 }
 
 u64 deadline_in(u64 ns) {
@@ -86,18 +110,26 @@ answer sys_ppoll(call& c) {
   if (c.u(2))
     deadline = deadline_in(TRY(nanoseconds_of(TRY(read_struct<abi::timespec>(c.u(2))))));
   auto& t = task::current_task();
-  if (!c.u(3))
-    return poll_until(c, deadline);
-  if (c.u(4) != sizeof(task::signal_set))
-    return errc::inval;
-  auto mask = TRY(read_struct<task::signal_set>(c.u(3)));
-  t.saved_mask = t.blocked;
-  task::set_blocked(mask);
+  if (c.u(3)) {
+    if (c.u(4) != sizeof(task::signal_set))
+      return errc::inval;
+    auto mask = TRY(read_struct<task::signal_set>(c.u(3)));
+    t.saved_mask = t.blocked;
+    task::set_blocked(mask);
+  }
   auto r = poll_until(c, deadline);
-  if (!r && r.error() == restart_without_handler) {
-    t.restore_mask = true;
-  } else {
-    task::set_blocked(t.saved_mask);
+  if (c.u(3)) {
+    if (!r && r.error() == restart_without_handler) {
+      t.restore_mask = true;
+    } else {
+      task::set_blocked(t.saved_mask);
+    }
+  }
+  // What is left of the time goes back to the program, so a call that is restarted waits no longer than it was asked
+  // to. A program whose time is in memory that it may not write keeps its result, as on Linux.
+  if (deadline != never) {
+    const u64 now = now_ns(), left = deadline > now ? deadline - now : 0;
+    (void)mm::put(c.p<abi::timespec>(2), abi::timespec{i64(left / abi::ns_per_s), i64(left % abi::ns_per_s)});
   }
   return r;
 }
