@@ -69,6 +69,7 @@ struct stack_t {
 static_assert(sizeof(stack_t) == 24);
 inline constexpr int32_t ss_onstack = 1;
 inline constexpr int32_t ss_disable = 2;
+inline constexpr int32_t ss_autodisarm = int32_t(0x80000000);
 inline constexpr uint64_t minsigstksz = 2048;
 
 inline constexpr int32_t si_user = 0;

@@ -71,6 +71,7 @@ inline constexpr int pr_get_name = 16;
 inline constexpr int pr_get_dumpable = 3;
 inline constexpr int pr_set_dumpable = 4;
 inline constexpr int pr_set_pdeathsig = 1;
+inline constexpr int pr_get_pdeathsig = 2;
 inline constexpr int pr_set_no_new_privs = 38;
 inline constexpr int pr_get_no_new_privs = 39;
 inline constexpr int pr_set_timerslack = 29;

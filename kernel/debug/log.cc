@@ -1,3 +1,4 @@
+#include "kernel/arch/x86_64/smp.hh"
 #include "kernel/drivers/console.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
@@ -25,7 +26,10 @@ void vwrite(level l, std::string_view fmt, const format_arg* args, usize count) 
   memcpy(line, prefix.data(), prefix.size());
   usize n = prefix.size() + vformat(line + prefix.size(), line_max - prefix.size() - 1, fmt, args, count).size();
   line[n++] = '\n';
-  console::write({line, n});
+  if (is_panicking())
+    console::write_unlocked({line, n});  // a CPU that was stopped may hold the lock, or this one
+  else
+    console::write({line, n});
 }
 
 }  // namespace solaster::kernel::log

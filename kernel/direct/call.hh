@@ -8,13 +8,22 @@
 
 #include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/arch/x86_64/traps.hh"
+#include "kernel/include/solaster/direct.h"
 #include "kernel/sched/thread.hh"
 
 namespace solaster::kernel::direct {
 
+// Makes what a direct call may use of its caller's stack present (SOLASTER_DIRECT_STACK, at most two pages), while a
+// fault is still the program's own: at depth 0 and with interrupts on. Inside, a fault could not be served where
+// interrupts are off.
+[[gnu::always_inline]] inline void touch_stack() {
+  asm volatile("orl $0, %c0(%%rsp)" ::"i"(-static_cast<int>(SOLASTER_DIRECT_STACK)) : "memory", "cc");
+}
+
 class call_scope {
  public:
   call_scope() : _thread(current()) {
+    touch_stack();
     _thread->depth.store(_thread->depth.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   ~call_scope() {

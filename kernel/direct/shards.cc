@@ -60,7 +60,8 @@ unsigned cpu_of_shard(u32 number) {
   if (number >= SOLASTER_SHARDS_MAX)
     return 0;
   thread* who = shards[number].who.load(std::memory_order_acquire);
-  return who && who->affinity ? static_cast<unsigned>(__builtin_ctzll(who->affinity)) : 0;
+  const u64 mask = who ? who->affinity.load() : 0;
+  return mask ? static_cast<unsigned>(__builtin_ctzll(mask)) : 0;
 }
 
 bool take_signal(int number) {

@@ -24,9 +24,11 @@ struct [[gnu::packed]] task_state_segment {
 static_assert(sizeof(task_state_segment) == 104);
 
 struct cpu_descriptors {
-  u64 gdt[5];
+  u64 gdt[6];
   alignas(16) task_state_segment tss;
+  per_cpu* data;  // GS's base, for when GS has lost it
 };
+bool have_descriptors = false;  // the boot CPU's: no exception enters on an IST stack before
 
 struct [[gnu::packed]] table_pointer {
   u16 limit;
@@ -49,6 +51,7 @@ constexpr usize stub_size = 16;
 
 // MSRs of `syscall` (Intel SDM vol. 4).
 constexpr u32 msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_fmask = 0xc0000084, msr_efer = 0xc0000080;
+constexpr u32 msr_gs_base = 0xc0000101, msr_kernel_gs_base = 0xc0000102;
 constexpr u64 efer_sce = 1, efer_nxe = 1u << 11;
 constexpr u64 fmask = 0x47700;  // IF, TF, DF, IOPL, NT, AC
 
@@ -82,6 +85,22 @@ void interrupts_initialise_tables(bool with_stacks) {
   }
 }
 
+// A program may load a selector into GS, as on Linux; that clears the base, and the kernel's next access by GS faults
+// (nothing can be mapped below mm::program_base). The CPU's descriptor table still knows. SWAPGS exchanges two equal
+// values.
+bool restore_gs_base() {
+  if (!have_descriptors)
+    return false;
+  table_pointer p;
+  asm volatile("sgdt %0" : "=m"(p));
+  // SAFETY: load_descriptors has put the table at the start of its cpu_descriptors.
+  const u64 wanted = reinterpret_cast<u64>(reinterpret_cast<cpu_descriptors*>(p.base)->data);
+  if (read_msr(msr_gs_base) == wanted)
+    return false;
+  write_msr(msr_gs_base, wanted);
+  return true;
+}
+
 void load_interrupt_table() {
   // SAFETY: the address of an object or of code as a number, for the processor.
   table_pointer p{sizeof idt - 1, reinterpret_cast<u64>(idt)};
@@ -111,9 +130,11 @@ void load_descriptors(unsigned cpu) {
   d->gdt[3] =
       (sizeof(task_state_segment) - 1) | ((base & 0xffffff) << 16) | (0x89ull << 40) | ((base >> 24 & 0xff) << 56);
   d->gdt[4] = base >> 32;
+  d->gdt[5] = 0x00cff3000000ffff;  // what Linux has there: a program may load 0x2b into DS, ES, FS and GS
+  d->data = &data;
   table_pointer p{sizeof d->gdt - 1, reinterpret_cast<u64>(d->gdt)};
   // SAFETY: the same flat segments as before, then the TSS. GS base is set again, for a load of GS clears it.
-  u64 gs_base = read_msr(0xc0000101);
+  u64 gs_base = read_msr(msr_gs_base);
   asm volatile(
       "lgdt %0\n\t"
       "pushq $8\n\t"
@@ -127,7 +148,9 @@ void load_descriptors(unsigned cpu) {
       "movl $0x18, %%eax\n\t"
       "ltr %%ax" ::"m"(p)
       : "rax", "memory");
-  write_msr(0xc0000101, gs_base);
+  write_msr(msr_gs_base, gs_base);
+  write_msr(msr_kernel_gs_base, gs_base);
+  have_descriptors = true;
   load_interrupt_table();
 
   write_msr(msr_efer, read_msr(msr_efer) | efer_sce | efer_nxe);

@@ -150,7 +150,6 @@ void return_work(trap_frame* frame) {
 
 trap_frame* irq_entry(trap_frame* frame) {
   per_cpu* c = this_cpu_data();
-  c->in_interrupt = true;
   const u64 v = frame->vector;
   switch (v) {
     case vector_return_hook:
@@ -165,6 +164,7 @@ trap_frame* irq_entry(trap_frame* frame) {
       c->statistics.ipis++;
       local_apic_eoi();
       set_need_resched();
+      c->reschedules.fetch_add(1);
       break;
     case vector_tlb:
       c->statistics.ipis++;
@@ -177,7 +177,6 @@ trap_frame* irq_entry(trap_frame* frame) {
         handlers[v].handler(handlers[v].argument);
       local_apic_eoi();
   }
-  c->in_interrupt = false;
   thread* t = c->current;
   if (t->depth.load(std::memory_order_relaxed) != 0)
     return nullptr;
@@ -196,6 +195,10 @@ void preempted(trap_frame* frame) {
 
 trap_frame* exception_entry(trap_frame* frame) {
   const u64 address = read_cr2();
+  // The kernel's instruction is tried again. If it faulted for another reason too, it comes back; a program's access by
+  // GS is its own fault.
+  if (restore_gs_base() && is_kernel_text(frame->rip))
+    return nullptr;
   per_cpu* c = this_cpu_data();
   thread* t = c->current;
   frame->full_return = address;  // the slot is free in an exception's frame
@@ -241,10 +244,13 @@ void exception_body(trap_frame* frame) {
       frame->rip = fixup;
       return;
     }
+    // A direct call runs on the program's stack, which call_scope has made present; only the program can have taken it
+    // away since. A handler could not return into the middle of the call (it would run at depth 0), so there is none.
     const bool by_program = t->task && !is_on_kernel_stack(t, frame->rsp) && !this_cpu_data()->locks_held;
     if (!by_program)
       kernel_fault(frame, address);
-    // A direct call (it runs on the program's stack) was given a bad pointer: the program's fault.
+    enable_interrupts();
+    task::die_in_direct_call(frame, info);
   }
   enable_interrupts();
   task::on_program_fault(frame, info);
@@ -253,6 +259,7 @@ void exception_body(trap_frame* frame) {
 }
 
 void fatal_exception(trap_frame* frame) {
+  (void)restore_gs_base();
   if (frame->vector == vector_nmi) {
     if (is_panicking()) {
       for (;;)

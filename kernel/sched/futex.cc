@@ -30,10 +30,21 @@ struct bucket {
     s.previous = last;
     (last ? last->next : first) = &s;
     last = &s;
+    KDCHECK(is_valid());
   }
   void take(sleeper& s) {
     (s.previous ? s.previous->next : first) = s.next;
     (s.next ? s.next->previous : last) = s.previous;
+    KDCHECK(is_valid());
+  }
+  // Under the lock. Every sleeper hashes to this bucket, or is on its way to another (requeue holds both locks).
+  bool is_valid() const {
+    const sleeper* end = nullptr;
+    for (const sleeper* s = first; s; end = s, s = s->next) {
+      if (s->previous != end || !s->who || s->woken.load())
+        return false;
+    }
+    return end == last;
   }
 };
 bucket buckets[bucket_count];
@@ -42,20 +53,21 @@ bucket& bucket_of(uptr address) {
   return buckets[(address >> 2) * 0x9e3779b97f4a7c15ull >> 56];
 }
 
-// Reads the word with its page made present first; the bucket's lock is taken for each try.
+// Calls locked(again), which reads the word under its bucket's lock; when that needs the page first (again), the page
+// is made present and it is called anew.
 template <typename Locked>
-status with_word(u32* address, Locked locked) {
+status with_word(u32* address, bool is_written, Locked locked) {
   const uptr a = reinterpret_cast<uptr>(address);
   if (a & 3)
     return errc::inval;
   constexpr int tries = 16;  // a page that another thread unmaps again and again is not worth more
   for (int i = 0; i < tries; i++) {
-    if (!mm::fault_in(a, sizeof(u32), false))
-      return errc::fault;
     bool again = false;
     status s = locked(again);
     if (!again)
       return s;
+    if (!mm::fault_in(a, sizeof(u32), is_written))
+      return errc::fault;
   }
   return errc::fault;
 }
@@ -96,7 +108,7 @@ status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
   me.who = current();
   me.address = reinterpret_cast<uptr>(address);
   me.bitset = bitset;
-  status queued = with_word(address, [&](bool& again) -> status {
+  status queued = with_word(address, false, [&](bool& again) -> status {
     bucket& b = bucket_of(me.address);
     lock_guard g(b.lock);
     u32 value;
@@ -147,7 +159,7 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
   if (target & 3)
     return errc::inval;
   usize n = 0;
-  status s = with_word(from, [&](bool& again) -> status {
+  status s = with_word(from, false, [&](bool& again) -> status {
     bucket& b1 = bucket_of(a);
     bucket& b2 = bucket_of(target);
     // Two locks of one rank: the second by try, and from the start when it is taken.
@@ -190,6 +202,27 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
   if (!s)
     return s.error();
   return n;
+}
+
+result<u32> change(u32* address, u32 (*next)(u32 old, u32 argument), u32 argument) {
+  u32 old = 0;
+  status s = with_word(address, true, [&](bool& again) -> status {
+    if (!mm::read_u32_nofault(old, address)) {
+      again = true;
+      return {};
+    }
+    // Nothing but the exchange itself writes: what the program does to the word meanwhile only makes it fail.
+    for (bool exchanged = false; !exchanged;) {
+      if (!mm::cmpxchg_u32_nofault(address, old, next(old, argument), exchanged)) {
+        again = true;
+        return {};
+      }
+    }
+    return {};
+  });
+  if (!s)
+    return s.error();
+  return old;
 }
 
 }  // namespace solaster::kernel::futex

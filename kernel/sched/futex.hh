@@ -18,5 +18,7 @@ usize wake(u32* address, usize count, u32 bitset = match_any);
 // FUTEX_REQUEUE / CMP_REQUEUE (compare: *expected non-null). Returns woken + requeued; errc::again when the word
 // differs.
 result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count, const u32* expected);
+// *address = next(*address, argument) in one step; returns what it was. Errors: fault, inval.
+result<u32> change(u32* address, u32 (*next)(u32 old, u32 argument), u32 argument);
 
 }  // namespace solaster::kernel::futex

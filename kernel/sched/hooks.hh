@@ -34,6 +34,9 @@ struct fault_info {
 // here or by work_pending) or end the program with a report.
 void on_program_fault(trap_frame* frame, const fault_info& fault);
 
+// The same in the middle of a direct call: the program ends, with a report.
+[[noreturn]] void die_in_direct_call(const trap_frame* frame, const fault_info& fault);
+
 // The thread is ending (after exit_current was called, before it is gone); `t` is current.
 void on_thread_exit(thread* t);
 

@@ -26,8 +26,7 @@ namespace sched {
 namespace {
 
 constexpr u32 msr_fs_base = 0xc0000100;
-enum : u32 { token_none = 0, token_set = 1, token_parked = 2 };
-
+constexpr int nice_min = -20, nice_max = 19;
 run_queue queues[cpus_max];
 u64 slice_ends[cpus_max];
 thread* switched_from[cpus_max];
@@ -41,12 +40,14 @@ bool is_idle_cpu(unsigned cpu) {
 }
 
 bool may_run_on(const thread* t, unsigned cpu) {
-  return t->affinity >> cpu & 1;
+  return t->affinity.load() >> cpu & 1;
 }
 
 // The CPU a ready thread goes to: its last one if that is free or nobody else is, else a free one.
 unsigned choose_cpu(const thread* t) {
   const unsigned home = t->cpu;
+  if (cpus == 1)
+    return home;
   // Still on its stack there, on the way out: only that CPU can take it.
   if (t->on_cpu.load(std::memory_order_acquire))
     return home;
@@ -73,6 +74,11 @@ unsigned choose_cpu(const thread* t) {
   return home;
 }
 
+u64 slice_of(const thread* t) {
+  const u64 ns = slice_ns * t->weight.load(std::memory_order_relaxed) / weight_normal;
+  return ns < slice_min_ns ? slice_min_ns : ns;
+}
+
 // The CPU has more to do than it runs: make sure its slice ends.
 void press(unsigned cpu) {
   const unsigned me = this_cpu_number();
@@ -86,38 +92,52 @@ void press(unsigned cpu) {
     set_need_resched();
     return;
   }
-  const u64 now = now_ns();
-  const u64 end = c.current->slice_start_ns + granularity_ns;
-  if (now >= end) {
+  const u64 end =
+      c.current->slice_start_ns + (granularity_ns < slice_of(c.current) ? granularity_ns : slice_of(c.current));
+  if (slice_ends[me] <= end)
+    return;  // somebody waits already, and the timer is set
+  if (now_ns() >= end) {
     set_need_resched();
-  } else if (slice_ends[me] > end) {
+  } else {
     slice_ends[me] = end;
     rearm_local_timer();
   }
 }
 
-thread* take_first(unsigned cpu) {
-  run_queue& q = queues[cpu];
-  thread* t = q.first;
-  if (t)
-    q.take(nullptr, t);
-  return t;
+// A thread that has been taken off a queue is this CPU's to run, unless its affinity says otherwise (false). Setting
+// the state and reading the affinity are both sequentially consistent, as set_affinity's writing and reading of them:
+// either this sees the new mask, or set_affinity sees a running thread and interrupts its CPU.
+bool claim(thread* t, const per_cpu* c) {
+  const bool was_on_cpu = t->on_cpu.exchange(true, std::memory_order_acquire);
+  if (t->cpu != c->number) {
+    t->cpu = c->number;
+    if (t->saved == saved_in::area)
+      t->saved = saved_in::area_only;
+  }
+  t->state.store(thread_state::running);
+  if (may_run_on(t, c->number)) [[likely]]
+    return true;
+  t->state.store(was_on_cpu ? thread_state::leaving : thread_state::ready);
+  if (!was_on_cpu)
+    t->on_cpu.store(false, std::memory_order_release);
+  return false;
 }
 
-thread* steal() {
-  const unsigned me = this_cpu_number();
+thread* steal(const per_cpu* c) {
   for (unsigned i = 1; i < cpus; i++) {
-    unsigned victim = (me + i) % cpus;
-    run_queue& q = queues[victim];
+    run_queue& q = queues[(c->number + i) % cpus];
     if (q.count.load(std::memory_order_relaxed) == 0)
       continue;
     lock_guard g(q.lock);
     thread* previous = nullptr;
     for (thread* t = q.first; t; previous = t, t = t->next_ready) {
-      if (t->on_cpu.load(std::memory_order_acquire) || !may_run_on(t, me))
+      if (t->on_cpu.load(std::memory_order_acquire) || !may_run_on(t, c->number))
         continue;
       q.take(previous, t);
-      return t;
+      if (claim(t, c))
+        return t;
+      q.push(t, static_cast<unsigned>((c->number + i) % cpus));  // the mask changed under our eyes
+      break;
     }
   }
   return nullptr;
@@ -126,24 +146,25 @@ thread* steal() {
 void save_extended(thread* t) {
   if (!t->xstate)
     return;
-  t->saved_light = t->light_switch;
   if (t->light_switch) {
     xstate_save_light(t->light);
+    t->saved = saved_in::light;
     this_cpu_data()->xstate_owner = nullptr;
   } else {
     xstate_save(t->xstate);
+    t->saved = saved_in::area;
     this_cpu_data()->xstate_owner = t;
   }
 }
 
-void load_extended(thread* t, bool migrated) {
+void load_extended(thread* t) {
   if (!t->xstate)
     return;
   per_cpu* c = this_cpu_data();
-  if (t->saved_light) {
+  if (t->saved == saved_in::light) {
     xstate_load_light(t->light);
     c->xstate_owner = nullptr;
-  } else if (c->xstate_owner != t || migrated) {
+  } else if (t->saved == saved_in::area_only || c->xstate_owner != t) {
     xstate_load(t->xstate);
     c->xstate_owner = t;
   }
@@ -163,54 +184,53 @@ void finish_switch() {
   per_cpu* c = this_cpu_data();
   thread* before = switched_from[c->number];
   switched_from[c->number] = nullptr;
+  // Read before on_cpu goes: from then on the thread is another's, if it was made ready meanwhile.
   const thread_state s = before->state.load(std::memory_order_relaxed);
-  const bool moves = before->moves;
-  before->moves = false;
   before->on_cpu.store(false, std::memory_order_release);
   if (s == thread_state::dead) {
     drop(before);
-  } else if (moves) {
+  } else if (s == thread_state::leaving) {
     make_ready(before);
   }
 }
 
-void switch_to(thread* next) {
+void switch_to(thread* me, thread* next, u64 now) {
   per_cpu* c = this_cpu_data();
-  thread* me = c->current;
-  const u64 now = now_ns();
   account(me, now);
   next->run_start_ns = now;
   next->slice_start_ns = now;
   c->statistics.context_switches++;
   next->context_switches++;
   save_extended(me);
-  const bool migrated = next->cpu != c->number;
-  if (migrated)
-    next->saved_elsewhere = true;
-  next->cpu = c->number;
-  next->on_cpu.store(true, std::memory_order_relaxed);
   c->current = next;
   switched_from[c->number] = me;
   switch_stacks(&me->saved_rsp, next->saved_rsp);
   finish_switch();
-  load_extended(me, me->saved_elsewhere);
-  me->saved_elsewhere = false;
+  load_extended(me);
 }
 
-thread* take_next(thread* me) {
-  const unsigned cpu = this_cpu_number();
-  run_queue& q = queues[cpu];
+// The next thread of this CPU's queue, else one of another's; null: there is none. `me`, which runs, may be among them:
+// if it may not stay here it is marked as leaving.
+thread* choose_next() {
+  per_cpu* c = this_cpu_data();
+  run_queue& q = queues[c->number];
   while (q.count.load(std::memory_order_relaxed)) {
-    thread* next;
-    {
-      lock_guard g(q.lock);
-      next = take_first(cpu);
-    }
-    if (!next || next == me || may_run_on(next, cpu) || next->on_cpu.load(std::memory_order_acquire))
-      return next;
-    make_ready(next);  // its affinity changed while it waited here
+    q.lock.lock();
+    thread* t = q.first;
+    if (t)
+      q.take(nullptr, t);
+    const bool is_mine = t && claim(t, c);
+    q.lock.unlock();
+    if (is_mine)
+      return t;
+    if (t && t != c->current)
+      make_ready(t);  // its affinity changed while it waited here
   }
-  return steal();
+  return cpus > 1 ? steal(c) : nullptr;
+}
+
+void clear_need_resched() {
+  asm volatile("movl $0, %%gs:24" ::: "memory");
 }
 
 // Sleeps until an interrupt. Interrupts off before and after.
@@ -241,49 +261,90 @@ void schedule() {
   KCHECK(c->locks_held == 0);
   thread* me = c->current;
   run_queue& q = queues[c->number];
-  asm volatile("movl $0, %%gs:24" ::: "memory");
+  u64& slice = slice_ends[c->number];
+  clear_need_resched();
   if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::running) {
-    me->state.store(thread_state::ready, std::memory_order_relaxed);
-    if (may_run_on(me, c->number)) {
-      lock_guard g(q.lock);
-      q.push(me);
+    if (!may_run_on(me, c->number)) {
+      me->state.store(thread_state::leaving, std::memory_order_relaxed);
+    } else if (q.count.load(std::memory_order_relaxed) == 0) {
+      slice = never;
+      return;  // nobody else wants the CPU
     } else {
-      me->moves = true;
+      q.lock.lock();
+      me->state.store(thread_state::ready, std::memory_order_relaxed);
+      q.push(me, c->number);
+      q.lock.unlock();
     }
   }
-  thread* next = take_next(me);
-  if (!next && !me->is_idle && !me->moves && me->state.load(std::memory_order_relaxed) != thread_state::dead) {
-    slice_ends[c->number] = never;
+  thread* next = choose_next();
+  if (!next && !me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::parked) {
+    slice = never;
     account(me, now_ns());
     do {
       halt();
-      asm volatile("movl $0, %%gs:24" ::: "memory");
-      next = take_next(me);
-    } while (!next);
+      clear_need_resched();
+      next = choose_next();
+    } while (!next && me->state.load(std::memory_order_relaxed) == thread_state::parked);
   }
   if (!next)
-    next = me->is_idle ? me : c->idle;
-  next->state.store(thread_state::running, std::memory_order_relaxed);
-  // A slice only if somebody waits.
+    next = c->idle;
   const bool contended = !next->is_idle && q.count.load(std::memory_order_relaxed);
-  if (next != me) {
-    slice_ends[c->number] = contended ? now_ns() + slice_ns : never;
-    switch_to(next);
-  } else {
-    slice_ends[c->number] = never;
-    if (contended) {
-      me->slice_start_ns = now_ns();
-      slice_ends[c->number] = me->slice_start_ns + slice_ns;
-    }
-  }
-  if (slice_ends[this_cpu_number()] != never)
+  slice = never;
+  if (next == me && !contended)
+    return;
+  const u64 now = now_ns();
+  if (contended) {
+    slice = now + slice_of(next);
     rearm_local_timer();
+  }
+  if (next == me) {
+    me->slice_start_ns = now;
+  } else {
+    switch_to(me, next, now);
+  }
+}
+
+// Returns after each of the CPUs (a bit each, not this one) has taken an interrupt that asks it to schedule.
+void interrupt_cpus(u64 wanted) {
+  KCHECK(interrupts_enabled() && this_cpu_data()->locks_held == 0);
+  u64 before[cpus_max];
+  for (u64 left = wanted; left; left &= left - 1) {
+    const unsigned cpu = static_cast<unsigned>(__builtin_ctzll(left));
+    before[cpu] = cpu_data(cpu).reschedules.load();
+    send_reschedule(cpu);
+  }
+  for (u64 left = wanted; left; left &= left - 1) {
+    const unsigned cpu = static_cast<unsigned>(__builtin_ctzll(left));
+    while (cpu_data(cpu).reschedules.load() == before[cpu])
+      cpu_relax();
+  }
+}
+
+// True: the thread waited on the queue of a CPU that it may not run on, and is on none now.
+bool take_off_wrong_queue(thread* t) {
+  for (;;) {
+    const i32 cpu = t->queued_on.load(std::memory_order_acquire);
+    if (cpu < 0 || may_run_on(t, static_cast<unsigned>(cpu)))
+      return false;
+    run_queue& q = queues[cpu];
+    lock_guard g(q.lock);
+    if (t->queued_on.load(std::memory_order_relaxed) != cpu)
+      continue;  // it was moved meanwhile
+    if (t->on_cpu.load(std::memory_order_acquire))
+      return false;  // on the stack of its CPU, which looks at the mask when it takes it
+    thread* previous = nullptr;
+    for (thread* i = q.first; i != t; i = i->next_ready)
+      previous = i;
+    q.take(previous, t);
+    return true;
+  }
 }
 
 void on_sleep_timer(timer* t) {
+  // SAFETY: only park arms this function, for the timer inside a thread.
   auto* sleeper = reinterpret_cast<thread*>(reinterpret_cast<char*>(t) - offsetof(thread, sleep_timer));
-  u32 expected = token_parked;
-  if (sleeper->token.compare_exchange_strong(expected, token_none))
+  wake_token expected = wake_token::asleep;
+  if (sleeper->token.compare_exchange_strong(expected, wake_token::none))
     make_ready(sleeper);
 }
 
@@ -298,11 +359,12 @@ u64& slice_end() {
 
 void make_ready(thread* t) {
   const u64 flags = save_flags_and_disable();
+  KDCHECK(!t->is_idle && t->queued_on.load() == -1 && t->state.load() != thread_state::running);
   const unsigned cpu = choose_cpu(t);
   run_queue& q = queues[cpu];
   q.lock.lock();
   t->state.store(thread_state::ready, std::memory_order_relaxed);
-  q.push(t);
+  q.push(t, cpu);
   q.lock.unlock();
   press(cpu);
   restore_flags(flags);
@@ -322,8 +384,8 @@ park_result park(u64 deadline) {
   thread* me = current();
   const u64 flags = save_flags_and_disable();
   KCHECK(flags & rflags_if);
-  u32 seen = token_set;
-  if (me->token.compare_exchange_strong(seen, token_none)) {
+  wake_token seen = wake_token::set;
+  if (me->token.compare_exchange_strong(seen, wake_token::none)) {
     restore_flags(flags);
     return park_result::woken;
   }
@@ -336,22 +398,22 @@ park_result park(u64 deadline) {
     arm(me->sleep_timer, deadline);
   }
   me->state.store(thread_state::parked, std::memory_order_relaxed);
-  seen = token_none;
-  if (me->token.compare_exchange_strong(seen, token_parked)) {
+  seen = wake_token::none;
+  if (me->token.compare_exchange_strong(seen, wake_token::asleep)) {
     schedule();
   } else {
     me->state.store(thread_state::running, std::memory_order_relaxed);
   }
   if (deadline != never)
     cancel(me->sleep_timer);
-  seen = token_set;
-  const bool woken = me->token.compare_exchange_strong(seen, token_none);
+  seen = wake_token::set;
+  const bool woken = me->token.compare_exchange_strong(seen, wake_token::none);
   restore_flags(flags);
   return woken ? park_result::woken : park_result::timed_out;
 }
 
 void unpark(thread* t) {
-  if (t->token.exchange(token_set) == token_parked) {
+  if (t->token.exchange(wake_token::set) == wake_token::asleep) {
     make_ready(t);
   } else if (t->work_pending.load(std::memory_order_acquire) && t != current() &&
              t->on_cpu.load(std::memory_order_acquire)) {
@@ -392,8 +454,7 @@ void on_timer_interrupt() {
 extern "C" [[noreturn]] void thread_first() {
   finish_switch();
   thread* me = current();
-  load_extended(me, true);
-  me->saved_elsewhere = false;
+  load_extended(me);
   rearm_local_timer();
   if (me->entry) {
     enable_interrupts();
@@ -446,14 +507,38 @@ status set_affinity(thread* t, u64 mask) {
   const u64 all = cpus == 64 ? ~u64{0} : (u64{1} << cpus) - 1;
   if (!(mask & all))
     return errc::inval;
-  t->affinity = mask & all;
+  t->affinity.store(mask & all);  // its partner is claim()
   if (t == current()) {
     if (!may_run_on(t, this_cpu_number()))
       reschedule();
-  } else if (t->on_cpu.load(std::memory_order_acquire)) {
-    send_reschedule(t->cpu);
+  } else if (take_off_wrong_queue(t)) {
+    make_ready(t);
+  } else if (t->state.load() == thread_state::running) {
+    const unsigned cpu = t->cpu;
+    if (!may_run_on(t, cpu) && cpu != this_cpu_number())
+      interrupt_cpus(u64{1} << cpu);  // what it does next there is to look at the mask again
   }
+  // Parked: the mask is looked at when it goes on.
   return {};
+}
+
+void order_all_cpus() {
+  u64 others = 0;
+  for (unsigned i = 0; i < cpus; i++) {
+    if (i != this_cpu_number() && cpu_data(i).is_online.load(std::memory_order_acquire))
+      others |= u64{1} << i;
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  interrupt_cpus(others);
+}
+
+void set_nice(thread* t, int nice) {
+  u32 weight = weight_normal;
+  for (int n = nice < nice_min ? nice_min : nice; n < 0; n++)
+    weight = weight * 5 / 4;
+  for (int n = nice > nice_max ? nice_max : nice; n > 0; n--)
+    weight = weight * 4 / 5;
+  t->weight.store(weight, std::memory_order_relaxed);
 }
 
 unsigned cpu_count() {
@@ -484,8 +569,11 @@ void set_fs_base(u64 base) {
 
 u64 cpu_time_ns(thread* t) {
   u64 ns = t->run_ns.load(std::memory_order_relaxed);
-  if (t == current())
-    ns += now_ns() - t->run_start_ns;
+  if (t->state.load(std::memory_order_relaxed) == thread_state::running) {
+    // Of a thread on another CPU this is as old as the two reads are apart.
+    const u64 start = __atomic_load_n(&t->run_start_ns, __ATOMIC_RELAXED), now = now_ns();
+    ns += now > start ? now - start : 0;
+  }
   return ns;
 }
 

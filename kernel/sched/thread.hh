@@ -1,7 +1,10 @@
 // Threads: creation, sleeping and waking, CPUs.
 //
 // Every sleep is park(): it returns when somebody called unpark() since the last park (a sticky token), or at the
-// deadline. So callers loop on their own condition, and a wake is never lost. Kernel code (depth > 0) is not preempted.
+// deadline. The token belongs to the thread, not to a wait: a sleep nested in another (a mutex taken while a condition
+// is looked at) may take it. So every wait keeps a sign of its own, which its waker sets before it calls unpark
+// (waiter::woken, the futex sleeper's, a shard's token, work_pending, the clock), and looks at that before each park.
+// Kernel code (depth > 0) is not preempted.
 // Owns: a thread owns its kernel stack and save area; the structure lives until exit_current's last reference is gone.
 // Context: thread, unless said.
 #pragma once
@@ -24,7 +27,29 @@ struct task_state;  // kernel/task's part of a thread: tid, signal masks, robust
 
 inline constexpr unsigned cpus_max = 64;
 
-enum class thread_state : u8 { running, ready, parked, dead };
+// Where a thread is in its life. Only its own CPU changes `running`; `ready` is left under the lock of the queue it is
+// on.
+enum class thread_state : u8 {
+  fresh,    // not started yet
+  running,  // on CPU `cpu`, or chosen by it
+  ready,    // on the run queue of CPU `queued_on`
+  leaving,  // still on CPU `cpu`, where it may not stay: goes to another's queue once it has been switched away from
+  parked,   // asleep until unpark or its deadline; CPU `cpu` may idle on its stack
+  dead
+};
+
+// Whether park() finds, or unpark() left, a wake.
+enum class wake_token : u32 { none, set, asleep };
+
+// Where the extended state of a thread is that does not run.
+enum class saved_in : u8 {
+  area,       // in its save area, and in the registers of CPU `cpu` if that CPU's xstate_owner is the thread
+  area_only,  // in its save area: it has changed the CPU since
+  light       // in `light`; the rest is lost, as a C call may lose it
+};
+
+// Nice 0; a thread of weight w gets w / weight_normal of a slice.
+inline constexpr u32 weight_normal = 1024;
 
 struct thread {
   // Offsets 0..39 are known to entry.S.
@@ -39,26 +64,25 @@ struct thread {
 
   task::task_state* task = nullptr;
   char name[16] = {};
-  std::atomic<thread_state> state{thread_state::ready};
-  std::atomic<u64> run_ns{0};  // CPU time (CLOCK_THREAD_CPUTIME_ID without the current slice: use cpu_time_ns)
-  u64 affinity = ~u64{0};      // bit per CPU
-  u32 cpu = 0;                 // where it runs or ran last
+  std::atomic<thread_state> state{thread_state::fresh};
+  std::atomic<u64> run_ns{0};          // CPU time (CLOCK_THREAD_CPUTIME_ID without the current slice: use cpu_time_ns)
+  std::atomic<u64> affinity{~u64{0}};  // bit per CPU; change with set_affinity
+  std::atomic<u32> weight{weight_normal};
+  u32 cpu = 0;  // where it runs or ran last
 
   // private to sched/
-  std::atomic<u32> token{0};
-  std::atomic<bool> on_cpu{false};
-  bool light_switch = false;  // switched out of a direct call: only callee-saved state matters
+  std::atomic<wake_token> token{wake_token::none};
+  std::atomic<bool> on_cpu{false};  // a CPU runs it, has chosen it, or is still on its stack: nobody else may take it
+  std::atomic<i32> queued_on{-1};   // the CPU whose queue it is on; changed under that queue's lock
+  bool light_switch = false;        // in a direct call's wait: only callee-saved state matters
   bool is_idle = false;
+  saved_in saved = saved_in::area_only;
   std::atomic<u32> nofault{0};
-  bool moves = false;            // leaves this CPU at the switch, for one that its affinity allows
-  bool saved_elsewhere = false;  // the registers it left on another CPU are not what this CPU holds
   u64 slice_start_ns = 0;
   u64 run_start_ns = 0;
   thread* next_ready = nullptr;
   void* xstate = nullptr;  // 64-byte aligned save area; null: a kernel thread
   light_xstate light;
-  bool saved_light = false;
-  void* stack_mapping = nullptr;
   timer sleep_timer;
   std::atomic<u32> references{1};
   thread* all_next = nullptr;
@@ -87,8 +111,14 @@ void drop(thread* t);   // one less; the last frees it (never the running thread
 void yield();                    // lets others of this CPU run
 void sleep_until(u64 deadline);  // not interruptible
 
-status set_affinity(thread* t, u64 mask);  // EINVAL: no CPU of it exists; moves the current thread at once
-unsigned cpu_count();                      // CPUs that the firmware lists (fixed at boot)
+// EINVAL: no CPU of it exists. After return the thread runs no instruction of the program on another CPU. Spins for an
+// interrupt's time when it runs on one: interrupts on, no spinlock held.
+status set_affinity(thread* t, u64 mask);
+void set_nice(thread* t, int nice);  // -20 to 19: the length of its slices
+// Every CPU that is on line has taken an interrupt before this returns: what it wrote and read before is in order with
+// what comes after. Interrupts on, no spinlock held.
+void order_all_cpus();
+unsigned cpu_count();  // CPUs that the firmware lists (fixed at boot)
 unsigned online_count();
 unsigned this_cpu();
 void set_fs_base(u64 base);  // of the current thread

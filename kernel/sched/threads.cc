@@ -97,9 +97,9 @@ result<thread*> create_program_thread(const char* name, const trap_frame& start,
     // In a system call the registers still hold the caller's state.
     KCHECK(copy_from == current());
     xstate_save(area);
-    t->affinity = copy_from->affinity;
+    t->affinity.store(copy_from->affinity.load());
+    t->weight.store(copy_from->weight.load());
   }
-  t->saved_elsewhere = true;
   auto* frame = reinterpret_cast<trap_frame*>(t->kernel_stack_top - sizeof(trap_frame));
   *frame = start;
   frame->cs = 8;

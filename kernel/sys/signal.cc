@@ -4,6 +4,7 @@
 #include "kernel/task/signal.hh"
 
 #include "kernel/abi/task.hh"
+#include "kernel/abi/time.hh"
 #include "kernel/sys/call.hh"
 
 namespace solaster::kernel::sys {
@@ -27,12 +28,11 @@ answer send(int tgid, int tid, int number, i32 code) {
     return errc::srch;
   if (number < 0 || number > abi::sig_count)
     return errc::inval;
-  if (!task::send_to_thread(tid, number, task::make_siginfo(number ? number : 1, code)))
-    return errc::srch;
+  TRY(task::send_to_thread(tid, number, task::make_siginfo(number ? number : 1, code)));
   return 0;
 }
 
-// The siginfo of rt_*sigqueueinfo.
+// The siginfo of rt_*sigqueueinfo. A program that signals itself may claim any origin, as on Linux.
 result<abi::siginfo> read_info(u64 address, int number) {
   auto info = TRY(read_struct<abi::siginfo>(address));
   info.signo = number;
@@ -54,13 +54,13 @@ answer sys_rt_sigaction(call& c) {
     wanted = TRY(read_struct<abi::sigaction>(c.u(1)));
     wanted.mask &= ~task::unblockable;
   }
-  auto& p = task::the_process();
   abi::sigaction old;
-  {
+  if (c.u(1)) {
+    old = task::set_action(number, wanted);
+  } else {
+    auto& p = task::the_process();
     lock_guard guard(p.signal_lock);
     old = p.actions[number - 1];
-    if (c.u(1))
-      p.actions[number - 1] = wanted;
   }
   if (c.u(2))
     TRY(write_struct(c.u(2), old));
@@ -107,7 +107,7 @@ answer sys_rt_sigpending(call& c) {
   signal_set set;
   {
     lock_guard guard(p.signal_lock);
-    set = (t.pending->set | p.pending.set) & t.blocked;
+    set = (t.pending.set | p.pending.set) & t.blocked;
   }
   if (!mm::copy_out(c.p<void>(0), &set, c.u(1)))
     return errc::fault;
@@ -137,24 +137,14 @@ answer sys_sigaltstack(call& c) {
   auto& t = task::current_task();
   abi::stack_t old = t.alt_stack;
   bool in_use = task::on_alternate_stack(c.frame->rsp);
+  old.flags &= abi::ss_disable | abi::ss_autodisarm;
   if (in_use)
-    old.flags = abi::ss_onstack;
+    old.flags |= abi::ss_onstack;
   if (c.u(0)) {
     auto wanted = TRY(read_struct<abi::stack_t>(c.u(0)));
     if (in_use)
       return errc::perm;
-    constexpr i32 autodisarm = i32(0x80000000);
-    i32 mode = wanted.flags & ~autodisarm;
-    if (mode != 0 && mode != abi::ss_disable && mode != abi::ss_onstack)
-      return errc::inval;
-    if (mode == abi::ss_disable) {
-      wanted = {0, abi::ss_disable, 0, 0};
-    } else {
-      if (wanted.size < abi::minsigstksz)
-        return errc::nomem;
-      wanted.flags = 0;
-    }
-    t.alt_stack = wanted;
+    t.alt_stack = TRY(task::check_alternate_stack(wanted));
   }
   if (c.u(1))
     TRY(write_struct(c.u(1), old));
@@ -168,7 +158,7 @@ answer sys_kill(call& c) {
   if (number < 0 || number > abi::sig_count)
     return errc::inval;
   if (number)
-    task::send_to_process(number, task::make_siginfo(number, abi::si_user));
+    TRY(task::send_to_process(number, task::make_siginfo(number, abi::si_user)));
   return 0;
 }
 
@@ -190,7 +180,7 @@ answer sys_rt_sigqueueinfo(call& c) {
   auto info = TRY(read_info(c.u(2), c.i(1)));
   if (!is_self(c.i(0)))
     return errc::srch;
-  task::send_to_process(c.i(1), info);
+  TRY(task::send_to_process(c.i(1), info));
   return 0;
 }
 
@@ -198,9 +188,26 @@ answer sys_rt_tgsigqueueinfo(call& c) {
   if (!is_signal(c.i(2)))
     return errc::inval;
   auto info = TRY(read_info(c.u(3), c.i(2)));
-  if (c.i(0) != task::process_id || !task::send_to_thread(c.i(1), c.i(2), info))
+  if (c.i(0) != task::process_id)
     return errc::srch;
+  TRY(task::send_to_thread(c.i(1), c.i(2), info));
   return 0;
+}
+
+answer sys_rt_sigtimedwait(call& c) {
+  if (c.u(3) != sizeof(signal_set))
+    return errc::inval;
+  const auto wanted = TRY(read_struct<signal_set>(c.u(0))) & ~task::unblockable;
+  u64 deadline = never;
+  if (c.u(2)) {
+    const u64 ns = TRY(nanoseconds_of(TRY(read_struct<abi::timespec>(c.u(2)))));
+    if (__builtin_add_overflow(now_ns(), ns, &deadline))
+      deadline = never;
+  }
+  const auto info = TRY(task::await_signal(wanted, deadline));
+  if (c.u(1))
+    TRY(write_struct(c.u(1), info));
+  return info.signo;
 }
 
 }  // namespace solaster::kernel::sys

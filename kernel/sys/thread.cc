@@ -2,6 +2,8 @@
 // Spec: clone(2), futex(2), exit_group(2), sched_setaffinity(2), membarrier(2), arch_prctl(2); Linux kernel/futex/*.
 
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "kernel/abi/task.hh"
 #include "kernel/lib/print.hh"
@@ -62,40 +64,20 @@ answer futex_wait(call& c, int command, bool is_realtime) {
 
 // FUTEX_WAKE_OP's operation on the second word: OP << 28 | CMP << 24 | OPARG << 12 | CMPARG.
 result<bool> wake_operation(u32* word, u32 encoded) {
-  u32 op = encoded >> 28 & 7, cmp = encoded >> 24 & 15;
+  constexpr u32 (*operations[])(u32, u32) = {
+      [](u32, u32 argument) { return argument; },           [](u32 old, u32 argument) { return old + argument; },
+      [](u32 old, u32 argument) { return old | argument; }, [](u32 old, u32 argument) { return old & ~argument; },
+      [](u32 old, u32 argument) { return old ^ argument; },
+  };
+  const u32 op = encoded >> 28 & 7, cmp = encoded >> 24 & 15;
   auto extend = [](u32 v) { return u32(i32(v << 20) >> 20); };
-  u32 argument = extend(encoded >> 12 & 0xfff), compared = extend(encoded & 0xfff);
+  u32 argument = extend(encoded >> 12 & 0xfff);
+  const u32 compared = extend(encoded & 0xfff);
   if (encoded >> 31)
     argument = 1u << (argument & 31);
-  u32 old;
-  if (!mm::get(old, word))
-    return errc::fault;
-  for (bool exchanged = false; !exchanged;) {
-    u32 wanted;
-    switch (op) {
-      case 0:
-        wanted = argument;
-        break;
-      case 1:
-        wanted = old + argument;
-        break;
-      case 2:
-        wanted = old | argument;
-        break;
-      case 3:
-        wanted = old & ~argument;
-        break;
-      case 4:
-        wanted = old ^ argument;
-        break;
-      default:
-        return errc::nosys;
-    }
-    if (!mm::put(word, old))
-      return errc::fault;  // writable and present from here on
-    if (!mm::cmpxchg_u32_nofault(word, old, wanted, exchanged))
-      return errc::fault;
-  }
+  if (op >= std::size(operations))
+    return errc::nosys;
+  const u32 old = TRY(futex::change(word, operations[op], argument));
   switch (cmp) {
     case 0:
       return old == compared;
@@ -114,9 +96,19 @@ result<bool> wake_operation(u32* word, u32 encoded) {
   }
 }
 
+// A word that may be shared is looked up, so it must be there; a private one is only an address.
+status check_word(const call& c, u64 address) {
+  if (!mm::is_program_range(address, sizeof(u32)))
+    return errc::fault;
+  if (!(c.i(1) & abi::futex_private_flag) && !mm::fault_in(address, sizeof(u32), false))
+    return errc::fault;
+  return {};
+}
+
 answer futex_wake_op(call& c) {
   if (c.u(4) & 3)
     return errc::inval;
+  TRY(check_word(c, c.u(4)));
   bool second = TRY(wake_operation(c.p<u32>(4), u32(c.u(5))));
   usize woken = futex::wake(c.p<u32>(0), usize(u32(c.u(2))));
   if (second)
@@ -124,25 +116,86 @@ answer futex_wake_op(call& c) {
   return i64(woken);
 }
 
+// Calls visit(task_state&), under the process's lock, for the thread of that id (0: the current one). ESRCH.
+template <typename Visit>
+status with_task(int tid, Visit visit) {
+  auto& p = task::the_process();
+  lock_guard guard(p.signal_lock);
+  for (auto* t = p.threads; t; t = t->next) {
+    if (tid == 0 ? t->who == current() : t->tid == tid) {
+      visit(*t);
+      return {};
+    }
+  }
+  return errc::srch;
+}
+
 // CPU masks travel in words of 64 bits; there are at most 64 CPUs here.
 u64 all_cpus() {
   return sched::cpu_count() >= 64 ? ~u64{0} : (u64{1} << sched::cpu_count()) - 1;
 }
 
-// A held reference, or null.
-thread* hold_thread(int tid) {
-  if (tid == 0) {
-    sched::hold(current());
-    return current();
+// A thread of the program, held while this lives. Errors: ESRCH, EINVAL for a negative id.
+class held_thread {
+ public:
+  static result<held_thread> find(int tid) {
+    if (tid < 0)
+      return errc::inval;
+    held_thread found;
+    (void)with_task(tid, [&](task::task_state& t) {
+      sched::hold(t.who);
+      found._thread = t.who;
+    });
+    if (!found._thread)
+      return errc::srch;
+    return found;
   }
+  held_thread(held_thread&& other) noexcept : _thread(std::exchange(other._thread, nullptr)) {}
+  ~held_thread() {
+    if (_thread)
+      sched::drop(_thread);
+  }
+  thread* operator->() const { return _thread; }
+  thread* get() const { return _thread; }
+
+ private:
+  held_thread() = default;
+  thread* _thread = nullptr;
+};
+
+constexpr int policy_normal = 0, policy_fifo = 1, policy_round_robin = 2, policy_batch = 3, policy_idle = 5,
+              policy_deadline = 6;
+constexpr int policy_reset_on_fork = 0x40000000;
+constexpr int nice_min = -20, nice_max = 19;
+constexpr i32 priority_max = 99;
+
+bool is_real_time(int policy) {
+  return policy == policy_fifo || policy == policy_round_robin;
+}
+bool is_fair(int policy) {
+  return policy == policy_normal || policy == policy_batch || policy == policy_idle;
+}
+
+// A thread of SCHED_IDLE gets as little as the nicest.
+void apply_weight(task::task_state& t) {
+  sched::set_nice(t.who, t.policy == policy_idle ? nice_max : t.nice);
+}
+
+// Calls visit(task_state&) for the threads that getpriority(2)'s `which` and `who` name. EINVAL, ESRCH.
+template <typename Visit>
+status with_named(int which, int who, Visit visit) {
+  constexpr int prio_process = 0, prio_group = 1, prio_user = 2;
+  if (which == prio_process)
+    return with_task(who, visit);
+  if (which != prio_group && which != prio_user)
+    return errc::inval;
+  if (who != 0 && !(which == prio_group && who == task::process_id))
+    return errc::srch;
   auto& p = task::the_process();
   lock_guard guard(p.signal_lock);
   for (auto* t = p.threads; t; t = t->next)
-    if (t->tid == tid) {
-      sched::hold(t->who);
-      return t->who;
-    }
-  return nullptr;
+    visit(*t);
+  return {};
 }
 
 }  // namespace
@@ -194,11 +247,7 @@ answer sys_futex(call& c) {
     return errc::nosys;
   if (c.u(0) & 3)
     return errc::inval;
-  if (!mm::is_program_range(c.u(0), 4))
-    return errc::fault;
-  // A word that may be shared is looked up, so it must be there; a private one is only an address.
-  if (!(c.i(1) & abi::futex_private_flag) && !mm::fault_in(c.u(0), 4, false))
-    return errc::fault;
+  TRY(check_word(c, c.u(0)));
   usize count = usize(u32(c.u(2)));
   switch (command) {
     case abi::futex_wait:
@@ -215,6 +264,7 @@ answer sys_futex(call& c) {
       u32 expected = u32(c.u(5));
       if (c.u(4) & 3 || c.i(2) < 0 || c.i(3) < 0)
         return errc::inval;
+      TRY(check_word(c, c.u(4)));
       return i64(TRY(futex::requeue(c.p<u32>(0), count, c.p<u32>(4), usize(u32(c.u(3))),
                                     command == abi::futex_cmp_requeue ? &expected : nullptr)));
     }
@@ -243,11 +293,8 @@ answer sys_sched_yield(call&) {
 answer sys_sched_getaffinity(call& c) {
   if (c.u(1) < sizeof(u64) || c.u(1) % sizeof(u64))
     return errc::inval;
-  thread* t = hold_thread(c.i(0));
-  if (!t)
-    return errc::srch;
-  u64 mask = t->affinity & all_cpus();
-  sched::drop(t);
+  u64 mask = 0;
+  TRY(with_task(c.i(0), [&](task::task_state& t) { mask = t.who->affinity.load() & all_cpus(); }));
   TRY(write_struct(c.u(2), mask));
   return sizeof mask;
 }
@@ -256,12 +303,10 @@ answer sys_sched_setaffinity(call& c) {
   u64 mask = 0;
   if (!mm::copy_in(&mask, c.p<void>(2), c.u(1) < sizeof mask ? c.u(1) : sizeof mask))
     return errc::fault;
-  thread* t = hold_thread(c.i(0));
+  auto t = held_thread::find(c.i(0));
   if (!t)
     return errc::srch;
-  auto r = (mask & all_cpus()) ? sched::set_affinity(t, mask & all_cpus()) : status(errc::inval);
-  sched::drop(t);
-  TRY(r);
+  TRY(sched::set_affinity(t->get(), mask & all_cpus()));
   return 0;
 }
 
@@ -274,30 +319,66 @@ answer sys_getcpu(call& c) {
 }
 
 answer sys_sched_getscheduler(call& c) {
-  return c.i(0) < 0 ? answer(errc::inval) : answer(0);
+  if (c.i(0) < 0)
+    return errc::inval;
+  i64 policy = 0;
+  TRY(with_task(c.i(0), [&](task::task_state& t) { policy = t.policy; }));
+  return policy;
 }
 answer sys_sched_getparam(call& c) {
+  if (c.i(0) < 0 || !c.u(1))
+    return errc::inval;
+  TRY(with_task(c.i(0), [](task::task_state&) {}));
   TRY(write_struct(c.u(1), i32{0}));
   return 0;
 }
+// The fair policies; the real-time ones are refused as to a Linux user without the right.
 answer sys_sched_setscheduler(call& c) {
-  auto priority = TRY(read_struct<i32>(c.u(2)));
-  return c.i(1) == 0 && priority == 0 ? answer(0) : answer(c.i(1) > 6 || c.i(1) < 0 ? errc::inval : errc::perm);
+  if (c.i(0) < 0 || c.i(1) < 0 || !c.u(2))
+    return errc::inval;
+  const i32 priority = TRY(read_struct<i32>(c.u(2)));
+  const int policy = c.i(1) & ~policy_reset_on_fork;
+  TRY(with_task(c.i(0), [](task::task_state&) {}));
+  if (is_real_time(policy))
+    return priority < 1 || priority > priority_max ? errc::inval : errc::perm;
+  if (!is_fair(policy) || priority != 0)
+    return errc::inval;
+  TRY(with_task(c.i(0), [&](task::task_state& t) {
+    t.policy = policy;
+    apply_weight(t);
+  }));
+  return 0;
+}
+answer sys_sched_setparam(call& c) {
+  if (c.i(0) < 0 || !c.u(1))
+    return errc::inval;
+  const i32 priority = TRY(read_struct<i32>(c.u(1)));
+  TRY(with_task(c.i(0), [](task::task_state&) {}));
+  return priority == 0 ? answer(0) : answer(errc::inval);  // of a fair policy there is no other
 }
 answer sys_sched_get_priority_max(call& c) {
-  if (c.i(0) == 1 || c.i(0) == 2)
-    return 99;
-  return c.i(0) == 0 || c.i(0) == 3 || c.i(0) == 5 || c.i(0) == 6 ? answer(0) : answer(errc::inval);
+  if (is_real_time(c.i(0)))
+    return priority_max;
+  return is_fair(c.i(0)) || c.i(0) == policy_deadline ? answer(0) : answer(errc::inval);
 }
 answer sys_sched_get_priority_min(call& c) {
-  if (c.i(0) == 1 || c.i(0) == 2)
+  if (is_real_time(c.i(0)))
     return 1;
   return sys_sched_get_priority_max(c);
 }
-answer sys_getpriority(call&) {
-  return 20;
-}  // the system call's encoding of nice 0
-answer sys_setpriority(call&) {
+// Returns 20 - nice of the least nice one: the system call's encoding, since a negative number would be an error.
+answer sys_getpriority(call& c) {
+  int least = nice_max;
+  TRY(with_named(c.i(0), c.i(1), [&](task::task_state& t) { least = t.nice < least ? t.nice : least; }));
+  return 20 - least;
+}
+answer sys_setpriority(call& c) {
+  const int wanted = c.i(2);
+  const int nice = wanted < nice_min ? nice_min : wanted > nice_max ? nice_max : wanted;
+  TRY(with_named(c.i(0), c.i(1), [&](task::task_state& t) {
+    t.nice = nice;
+    apply_weight(t);
+  }));
   return 0;
 }
 
@@ -306,20 +387,20 @@ answer sys_membarrier(call& c) {
                             abi::membarrier_cmd_register_private_expedited;
   if (c.u(1))
     return errc::inval;
+  auto& p = task::the_process();
   switch (c.i(0)) {
     case abi::membarrier_cmd_query:
       return supported;
     case abi::membarrier_cmd_register_private_expedited:
+      p.has_membarrier.store(true);
       return 0;
+    case abi::membarrier_cmd_private_expedited:
+      if (!p.has_membarrier.load())
+        return errc::perm;
+      [[fallthrough]];
     case abi::membarrier_cmd_global:
-    case abi::membarrier_cmd_private_expedited: {
-      // Every CPU passes through the scheduler once: that orders whatever runs there.
-      u64 own = current()->affinity;
-      for (unsigned cpu = 0; cpu < sched::online_count(); cpu++)
-        TRY(sched::set_affinity(current(), u64{1} << cpu));
-      TRY(sched::set_affinity(current(), own));
+      sched::order_all_cpus();
       return 0;
-    }
     default:
       return errc::inval;
   }
@@ -338,14 +419,22 @@ answer sys_arch_prctl(call& c) {
     case abi::arch_get_gs:
       TRY(write_struct(c.u(1), u64{0}));
       return 0;
-    case abi::arch_set_gs:
-      return c.u(1) == 0 ? answer(0) : answer(errc::perm);
+    case abi::arch_set_gs: {
+      if (c.u(1) == 0)
+        return 0;
+      // One base for program and kernel: an own one for the program would cost every entry a SWAPGS.
+      static std::atomic<bool> said{false};
+      if (!said.exchange(true))
+        log::warn("arch_prctl(ARCH_SET_GS): EPERM, GS belongs to the kernel");
+      return errc::perm;
+    }
     default:
       return errc::inval;
   }
 }
 
 answer sys_prctl(call& c) {
+  auto& t = task::current_task();
   switch (c.i(0)) {
     case abi::pr_set_name: {
       char name[16] = {};
@@ -361,17 +450,36 @@ answer sys_prctl(call& c) {
         return errc::fault;
       return 0;
     case abi::pr_get_dumpable:
-      return 1;
+      return task::the_process().is_dumpable;
     case abi::pr_set_dumpable:
-      return c.u(1) > 1 ? answer(errc::inval) : answer(0);
+      if (c.u(1) > 1)
+        return errc::inval;
+      task::the_process().is_dumpable = c.u(1);
+      return 0;
+    // There is no parent whose death could be told, and no exec that could gain rights: what is set is kept and shown.
     case abi::pr_set_pdeathsig:
+      if (c.u(1) > abi::sig_count)
+        return errc::inval;
+      t.parent_death_signal = i32(c.u(1));
+      return 0;
+    case abi::pr_get_pdeathsig:
+      TRY(write_struct(c.u(1), t.parent_death_signal));
+      return 0;
     case abi::pr_set_no_new_privs:
-    case abi::pr_set_timerslack:
+      if (c.u(1) != 1 || c.u(2) || c.u(3) || c.u(4))
+        return errc::inval;
+      t.no_new_privileges = true;
       return 0;
     case abi::pr_get_no_new_privs:
+      if (c.u(1) || c.u(2) || c.u(3) || c.u(4))
+        return errc::inval;
+      return t.no_new_privileges;
+    // Timers here are as exact as they can be, which is within any slack.
+    case abi::pr_set_timerslack:
+      t.timer_slack_ns = i64(c.u(1)) > 0 ? c.u(1) : task::timer_slack_default_ns;
       return 0;
     case abi::pr_get_timerslack:
-      return 50000;
+      return i64(t.timer_slack_ns);
     case abi::pr_capbset_read:
       return c.u(1) > 40 ? answer(errc::inval) : answer(1);
     case abi::pr_set_vma:

@@ -34,6 +34,19 @@ u64 process_cpu_ns() {
   return total;
 }
 
+// EINVAL: no such thread.
+result<i64> thread_cpu_ns(int tid) {
+  if (tid == 0)
+    return i64(sched::cpu_time_ns(current()));
+  auto& p = task::the_process();
+  lock_guard guard(p.signal_lock);
+  for (auto* t = p.threads; t; t = t->next) {
+    if (t->tid == tid)
+      return i64(sched::cpu_time_ns(t->who));
+  }
+  return errc::inval;
+}
+
 // EINVAL: no such clock.
 result<i64> read_clock(int id) {
   switch (id) {
@@ -51,9 +64,13 @@ result<i64> read_clock(int id) {
     case abi::clock_thread_cputime_id:
       return i64(sched::cpu_time_ns(current()));
   }
-  // The CPU clocks of pthread_getcpuclockid: ~tid << 3 | 2 (+ 4: of one thread).
-  if (id < 0 && (id & 3) == 2)
-    return (id & 4) ? i64(sched::cpu_time_ns(current())) : i64(process_cpu_ns());
+  // The CPU clocks of clock_getcpuclockid and pthread_getcpuclockid: ~id << 3 | 2 (+ 4: of one thread).
+  if (id < 0 && (id & 3) == 2) {
+    const int who = ~(id >> 3);
+    if (!(id & 4))
+      return who == 0 || who == task::process_id ? result<i64>(i64(process_cpu_ns())) : errc::inval;
+    return thread_cpu_ns(who);
+  }
   return errc::inval;
 }
 

@@ -29,7 +29,11 @@ result<i64> clone_thread(const trap_frame& frame, const clone_request& r) {
     sched::drop(child);
     return errc::again;
   }
-  child->affinity = self->affinity;
+  const task_state& own = current_task();
+  t->no_new_privileges = own.no_new_privileges;
+  t->timer_slack_ns = own.timer_slack_ns;
+  t->nice = own.nice;
+  t->policy = own.policy;
   if (r.flags & abi::clone_child_cleartid)
     t->clear_child_tid = r.child_tid;
   i64 tid = t->tid;

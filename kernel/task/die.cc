@@ -3,10 +3,12 @@
 #include <atomic>
 #include <utility>
 
+#include "kernel/arch/x86_64/smp.hh"
 #include "kernel/lib/demangle.hh"
 #include "kernel/lib/print.hh"
 #include "kernel/lib/symbols.hh"
 #include "kernel/mm/address_space.hh"
+#include "kernel/mm/paging.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/hooks.hh"
 #include "kernel/task/signal.hh"
@@ -15,6 +17,7 @@ namespace solaster::kernel::task {
 
 namespace {
 
+constexpr u32 page_fault = 14;  // the vector
 constexpr usize frames_max = 24;
 // How much of the stack is looked through where there is no chain of frames.
 constexpr u64 searched_bytes = 2048;
@@ -70,9 +73,14 @@ class frame_printer {
 };
 
 bool is_program_code(u64 address) {
+  if (!mm::is_program_range(address, 1))
+    return false;
+  if (is_panicking()) {  // the areas' lock may be held by who will never let it go: ask the page table
+    const u64* entry = paging::find_entry(address, false);
+    return entry && (*entry & paging::present) && !(*entry & paging::no_execute);
+  }
   mm::area_info area;
-  return mm::is_program_range(address, 1) && mm::find_area(address, area) && area.start <= address &&
-         (area.prot & mm::prot_exec);
+  return mm::find_area(address, area) && area.start <= address && (area.prot & mm::prot_exec);
 }
 
 // Whether a call instruction ends at `address`: call rel32, or call through a register or memory in its usual lengths.
@@ -224,12 +232,18 @@ void die(const trap_frame* frame, int number, std::string_view reason) {
 void on_program_fault(trap_frame* frame, const fault_info& fault) {
   auto s = signal_of(fault);
   auto info = make_siginfo(s.number, s.code);
-  info.fault.addr = fault.vector == 14 ? fault.address : s.code == abi::si_kernel ? 0 : frame->rip;
+  info.fault.addr = fault.vector == page_fault ? fault.address : s.code == abi::si_kernel ? 0 : frame->rip;
   char reason[128];
-  std::string_view text = fault.vector == 14 ? describe_page_fault(frame, fault, reason, sizeof reason) : s.reason;
+  std::string_view text =
+      fault.vector == page_fault ? describe_page_fault(frame, fault, reason, sizeof reason) : s.reason;
   if (fault.no_memory)
     die(frame, abi::sig_bus, text);
   force_signal(frame, info, text);
+}
+
+void die_in_direct_call(const trap_frame* frame, const fault_info& fault) {
+  die(frame, abi::sig_segv,
+      fault.vector == page_fault ? "the stack of a direct call is gone" : signal_of(fault).reason);
 }
 
 void describe_program(thread* t) {

@@ -9,6 +9,7 @@
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/futex.hh"
 #include "kernel/sched/hooks.hh"
+#include "kernel/task/signal.hh"
 
 namespace solaster::kernel::task {
 
@@ -53,14 +54,17 @@ void walk_robust_list(const task_state& t) {
     release_robust_futex((head.list_op_pending & ~u64{1}) + u64(head.futex_offset), u32(t.tid));
 }
 
-// Returns how many threads are left.
+// Returns how many threads are left. What was sent to the process and only this thread had been told of goes on to
+// another.
 int remove_from_process(process& p, task_state* t) {
   lock_guard guard(p.signal_lock);
+  flush_pending(p, t->pending);
   for (task_state** at = &p.threads; *at; at = &(*at)->next)
     if (*at == t) {
       *at = t->next;
       break;
     }
+  tell_others(p, p.pending.set);
   return --p.thread_count;
 }
 
@@ -72,20 +76,14 @@ process& the_process() {
 
 task_state* create_task(thread* who, signal_set blocked) {
   auto* t = new (std::nothrow) task_state;
-  auto* pending = new (std::nothrow) pending_signals;
-  if (!t || !pending) {
-    delete t;
-    delete pending;
+  if (!t)
     return nullptr;
-  }
   t->who = who;
-  t->pending = pending;
   t->blocked = blocked;
   auto& p = the_process();
   lock_guard guard(p.signal_lock);
   if (p.thread_count >= threads_max) {
     guard.unlock();
-    delete pending;
     delete t;
     return nullptr;
   }
@@ -111,7 +109,6 @@ void on_thread_exit(thread* who) {
     end_process(the_process().exit_status);
   who->task = nullptr;
   kfree(t->xstate);
-  delete t->pending;
   delete t;
 }
 

@@ -22,6 +22,7 @@ inline constexpr int process_id = 1;
 inline constexpr u64 main_stack_bytes = 8u << 20;
 inline constexpr u64 main_stack_guard_bytes = 64u << 10;
 inline constexpr int threads_max = 4096;
+inline constexpr u64 timer_slack_default_ns = 50'000;
 inline constexpr usize arguments_max = 512;
 inline constexpr usize auxv_max = 24;
 
@@ -32,9 +33,21 @@ constexpr signal_set signal_bit(int n) {
 }
 inline constexpr signal_set unblockable = signal_bit(abi::sig_kill) | signal_bit(abi::sig_stop);
 
+inline constexpr usize queued_signals_max = 4096;  // RLIMIT_SIGPENDING: of the whole process
+inline constexpr int first_real_time_signal = 32;
+
+struct queued_signal {
+  queued_signal* next = nullptr;
+  abi::siginfo info = {};
+};
+
+// Signals on their way, in order of sending: a number below 32 once at most, a real-time one as often as it was sent.
+// Bit n of `set` is set while n is pending; without memory for its siginfo it is pending all the same.
 struct pending_signals {
   signal_set set = 0;
-  abi::siginfo info[abi::sig_count] = {};  // of the first of each number that is pending
+  queued_signal* first = nullptr;
+  queued_signal* last = nullptr;
+  bool is_valid() const;
 };
 
 // What a thread of the program is besides sched's thread.
@@ -52,11 +65,17 @@ struct task_state {
   signal_set saved_mask = 0;  // sigsuspend's: what the mask goes back to once a handler's frame is made
   bool restore_mask = false;
   std::byte* xstate = nullptr;  // scratch for signal frames, kmalloc'ed
+  bool no_new_privileges = false;
+  i32 parent_death_signal = 0;
+  u64 timer_slack_ns = timer_slack_default_ns;
+  i32 nice = 0;
+  i32 policy = 0;  // of sched_setscheduler
 
   // Guarded by process::signal_lock.
   signal_set blocked = 0;
-  pending_signals* pending = nullptr;  // of this thread; allocated with it
-  task_state* next = nullptr;          // process::threads
+  signal_set awaited = 0;  // by sigtimedwait, which takes these though they are blocked
+  pending_signals pending;
+  task_state* next = nullptr;  // process::threads
 };
 
 struct process {
@@ -71,11 +90,14 @@ struct process {
   abi::auxv_entry auxv[auxv_max] = {};
   usize auxv_count = 0;
   u64 started_ns = 0;
+  bool is_dumpable = true;
+  std::atomic<bool> has_membarrier{false};  // registered for the expedited command
 
   // The lock of everything about signals and of the list of threads. Rank: signal; taken from interrupts.
   spinlock signal_lock{rank::signal};
   abi::sigaction actions[abi::sig_count] = {};
   pending_signals pending;
+  usize queued_signals = 0;  // of the process and all its threads
   task_state* threads = nullptr;
   int thread_count = 0;
   int last_tid = process_id;

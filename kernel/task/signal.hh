@@ -11,9 +11,10 @@ namespace solaster::kernel::task {
 
 abi::siginfo make_siginfo(int number, i32 code);
 
-void send_to_process(int number, const abi::siginfo& info);
-// False: no such thread.
-bool send_to_thread(int tid, int number, const abi::siginfo& info);
+// EAGAIN: a real-time signal with a siginfo of the program's own, and no room in the queue.
+status send_to_process(int number, const abi::siginfo& info);
+// ESRCH: no such thread; EAGAIN.
+status send_to_thread(int tid, int number, const abi::siginfo& info);
 // A fault of the current thread: runs its handler. Without one, blocked, ignored or without a stack: death for that
 // reason.
 void force_signal(trap_frame* frame, const abi::siginfo& info, std::string_view reason);
@@ -27,7 +28,21 @@ bool restore_signal_frame(trap_frame* frame);
 bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const abi::siginfo& info, signal_set mask);
 
 void set_blocked(signal_set blocked);  // of the current thread; may make pending ones deliverable
+// Installs an action and returns the one before. What is pending and would now be ignored is forgotten.
+abi::sigaction set_action(int number, const abi::sigaction& wanted);
+// Takes a pending signal of `wanted`, waiting until `deadline` for one. EAGAIN: none came; EINTR: another signal did.
+result<abi::siginfo> await_signal(signal_set wanted, u64 deadline);
+
+// Under process::signal_lock.
+void flush_pending(process& p, pending_signals& pending);  // forgets all of it
+void tell_others(process& p, signal_set numbers);          // wakes a thread for each, if one does not block it
+
+// An alternate stack with SS_AUTODISARM is never "in use": it is taken away while a handler runs on it.
 bool on_alternate_stack(u64 rsp);
+// What sigaltstack and sigreturn accept; the stack as it is kept.
+result<abi::stack_t> check_alternate_stack(abi::stack_t wanted);
+// The most that a handler's frame takes of an alternate stack (AT_MINSIGSTKSZ).
+u64 signal_frame_max();
 
 const char* signal_name(int number);
 // One line that says why, and a backtrace. Then the machine ends.

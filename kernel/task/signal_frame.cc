@@ -95,10 +95,8 @@ void restore_registers(trap_frame& f, const abi::sigcontext& c) {
   f.rflags = (f.rflags & ~flags_mask) | (c.rflags & flags_mask);
 }
 
-uptr frame_top(const trap_frame& f, const abi::sigaction& action, const abi::stack_t& alternate) {
-  bool use_alternate =
-      (action.flags & abi::sa_onstack) && !(alternate.flags & abi::ss_disable) && !on_alternate_stack(f.rsp);
-  return use_alternate ? alternate.sp + alternate.size : f.rsp - red_zone_bytes;
+bool is_on(const abi::stack_t& stack, u64 rsp) {
+  return !(stack.flags & abi::ss_disable) && rsp > stack.sp && rsp - stack.sp <= stack.size;
 }
 
 // The way back to the program is an iretq, which must not fault on another processor's idea of an address.
@@ -110,23 +108,43 @@ bool is_canonical(u64 address) {
 
 bool on_alternate_stack(u64 rsp) {
   auto& a = current_task().alt_stack;
-  return !(a.flags & abi::ss_disable) && rsp > a.sp && rsp - a.sp <= a.size;
+  return !(a.flags & abi::ss_autodisarm) && is_on(a, rsp);
+}
+
+result<abi::stack_t> check_alternate_stack(abi::stack_t wanted) {
+  const i32 mode = wanted.flags & ~abi::ss_autodisarm;
+  if (mode != 0 && mode != abi::ss_disable && mode != abi::ss_onstack)
+    return errc::inval;
+  if (mode == abi::ss_disable)
+    return abi::stack_t{0, wanted.flags, 0, 0};
+  if (wanted.size < abi::minsigstksz)
+    return errc::nomem;
+  return wanted;
+}
+
+u64 signal_frame_max() {
+  // The extended state on 64 bytes with its second magic number, the frame on 16 and 8 below.
+  return align_up(sizeof(abi::rt_sigframe) + 16 + 8 + xstate_size() + sizeof(u32) + 64, 16);
 }
 
 bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const abi::siginfo& info, signal_set mask) {
   auto& t = current_task();
   if (!is_canonical(action.handler))
     return false;
-  uptr fp = align_down(frame_top(*frame, action, t.alt_stack) - xstate_size() - 4, 64);
+  const bool was_on_it = on_alternate_stack(frame->rsp);
+  const bool goes_to_it = (action.flags & abi::sa_onstack) && !(t.alt_stack.flags & abi::ss_disable) && !was_on_it;
+  const uptr top = goes_to_it ? t.alt_stack.sp + t.alt_stack.size : frame->rsp - red_zone_bytes;
+  uptr fp = align_down(top - xstate_size() - sizeof(u32), 64);
   uptr at = align_down(fp - sizeof(abi::rt_sigframe), 16) - 8;
+  // Below the alternate stack is memory that is somebody else's.
+  if ((goes_to_it || was_on_it) && !is_on(t.alt_stack, at))
+    return false;
   if (!save_xstate(t, fp))
     return false;
   abi::rt_sigframe f = {};
   f.pretcode = action.restorer;
   f.uc.flags = abi::uc_fp_xstate | abi::uc_sigcontext_ss | abi::uc_strict_restore_ss;
   f.uc.stack = t.alt_stack;
-  if (on_alternate_stack(frame->rsp))
-    f.uc.stack.flags = abi::ss_onstack;
   f.uc.mcontext = save_registers(*frame);
   f.uc.mcontext.oldmask = mask;
   f.uc.mcontext.fpstate = fp;
@@ -136,6 +154,8 @@ bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const ab
   f.info = info;
   if (!mm::put(mm::program_pointer<abi::rt_sigframe>(at), f))
     return false;
+  if (t.alt_stack.flags & abi::ss_autodisarm)
+    t.alt_stack = {0, abi::ss_disable, 0, 0};
   frame->rdi = u64(info.signo);
   frame->rsi = at + offsetof(abi::rt_sigframe, info);
   frame->rdx = at + offsetof(abi::rt_sigframe, uc);
@@ -159,9 +179,9 @@ bool restore_signal_frame(trap_frame* frame) {
   frame->full_return = 1;
   frame->vector = trap_vector_syscall + 1;  // not a system call to be restarted
   set_blocked(uc.sigmask);
-  abi::stack_t alternate = uc.stack;
-  alternate.flags &= abi::ss_disable;
-  t.alt_stack = alternate;
+  auto alternate = check_alternate_stack(uc.stack);
+  if (alternate && !on_alternate_stack(frame->rsp))
+    t.alt_stack = *alternate;
   return true;
 }
 

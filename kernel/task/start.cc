@@ -16,6 +16,7 @@
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/hooks.hh"
 #include "kernel/task/process.hh"
+#include "kernel/task/signal.hh"
 
 namespace solaster::kernel::task {
 
@@ -95,7 +96,7 @@ void fill_auxv(const loaded_program& program, uptr vdso, uptr random, uptr platf
   auto& p = the_process();
   const abi::auxv_entry entries[] = {
       {abi::at_sysinfo_ehdr, vdso},
-      {abi::at_minsigstksz, abi::minsigstksz},
+      {abi::at_minsigstksz, signal_frame_max()},
       {abi::at_hwcap, cpuid(1).edx},
       {abi::at_pagesz, page_size},
       {abi::at_clktck, 100},

@@ -18,5 +18,7 @@ enum ist : u8 {
 
 // On the CPU itself, with GS base set: loads GDT, TSS, IDT, the system-call registers.
 void load_descriptors(unsigned cpu);
+// True: GS had lost the CPU's data (a program loaded a selector into it), and has them again.
+bool restore_gs_base();
 
 }  // namespace solaster::kernel

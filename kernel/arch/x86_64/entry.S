@@ -152,20 +152,25 @@ irq_common:
   pop_registers_and_iret
   .size irq_common, . - irq_common
 
-// ---- exceptions (IST): the frame always moves to the thread's kernel stack.
+// ---- exceptions (IST): the frame always moves to the thread's kernel stack. exception_entry returns null when there is nothing
+// to do but to try the instruction again.
   .type exception_common, @function
 exception_common:
   pushq $0
   push_registers
   cld
+  movq %rsp, %rbx
   movq %rsp, %rdi
   xorl %ebp, %ebp
   andq $-16, %rsp
   call exception_entry
+  testq %rax, %rax
+  jz 1f
   movq %rax, %rbx
   movq %rax, %rsp
   movq %rax, %rdi
   call exception_body
+1:
   movq %rbx, %rsp
   pop_registers_and_iret
   .size exception_common, . - exception_common

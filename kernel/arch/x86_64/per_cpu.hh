@@ -51,7 +51,7 @@ struct alignas(64) per_cpu {
   u64 idle_since_ns = 0;
   u64 timer_armed_for = ~u64{0};  // when the local timer will interrupt
   std::atomic<bool> is_online{false};
-  bool in_interrupt = false;
+  std::atomic<u64> reschedules{0};  // reschedule interrupts taken: who waits for one sees it change
 };
 
 #define SOLASTER_GS_READ(type, offset)                             \

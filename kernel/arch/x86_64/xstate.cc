@@ -13,10 +13,11 @@ constexpr u64 wanted_components = 0x7 | 0xe0;
 constexpr u64 cr4_osfxsr = 1u << 9, cr4_osxmmexcpt = 1u << 10, cr4_osxsave = 1u << 18, cr4_fsgsbase = 1u << 16;
 constexpr u64 cr0_em = 1u << 2, cr0_mp = 1u << 1, cr0_ts = 1u << 3, cr0_ne = 1u << 5;
 constexpr usize legacy_size = 512, header_size = 64;
-constexpr u32 mxcsr_default = 0x1f80, mxcsr_mask_default = 0xffbf;
+constexpr u32 mxcsr_default = 0x1f80, mxcsr_mask_default = 0xffbf;  // of a CPU that says nothing (SDM 11.6.6)
 
 u64 mask = 0;
 usize size = legacy_size + header_size;
+u32 mxcsr_mask = mxcsr_mask_default;
 bool has_xsave = false, has_xsaveopt = false;
 
 struct [[gnu::packed]] area_header {
@@ -46,6 +47,9 @@ void xstate_initialise_cpu() {
   write_cr0((read_cr0() & ~(cr0_em | cr0_ts)) | cr0_mp | cr0_ne);
   u64 cr4 = (read_cr4() | cr4_osfxsr | cr4_osxmmexcpt) & ~cr4_fsgsbase;
   write_cr4(has_xsave ? cr4 | cr4_osxsave : cr4);
+  alignas(16) static area_header probe;  // each CPU finds the same
+  asm volatile("fxsave64 (%0)" ::"r"(&probe) : "memory");
+  mxcsr_mask = probe.mxcsr_mask ? probe.mxcsr_mask : mxcsr_mask_default;
   if (!has_xsave) {
     mask = 3;
     return;
@@ -77,7 +81,7 @@ void xstate_save(void* area) {
 
 void xstate_load(void* area) {
   auto* h = static_cast<area_header*>(area);
-  h->mxcsr &= mxcsr_mask_default;
+  h->mxcsr &= mxcsr_mask;
   if (has_xsave) {
     h->xstate_bv &= mask;
     h->xcomp_bv = 0;
