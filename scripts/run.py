@@ -19,7 +19,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -30,7 +29,11 @@ from solaster.guest import Guest, free_port, kernel_path
 from solaster.report import UserError, say
 
 MEMORY_MIN_MIB = 16
-FORCE_SECONDS = 10
+# From Ctrl-C to the end by force: of a guest that says nothing, and of one that has said something since.
+SILENT_SECONDS, STOPPING_SECONDS = 3, 10
+BOUNCE_SECONDS = 0.1  # timeout(1) sends its signal twice at once: to its child and to the group
+GDB_PORT = 1234  # as docs/testing.md says; the next free one when it is taken
+PROGRAM_PLACE = 0x550000000000  # kernel/mm/address_space.cc, with the kernel option noaslr
 
 # Program: (default port, how to talk to it).
 SERVERS = {
@@ -51,14 +54,16 @@ def parse_arguments(argv):
     p.add_argument("--memory", metavar="SIZE", help="the guest's memory, such as 64M or 1G (default 256M)")
     p.add_argument("--publish", action="append", metavar="HOST:GUEST", default=None,
                    help="a host port that leads to a guest port, [ADDRESS:]HOST:GUEST[/udp]; repeatable "
-                        "(default: the program's own port)")
+                        "(default: every port on which the program listens, under its own number)")
     p.add_argument("--net", default="user", metavar="user|tap=NAME", help="user-mode networking (default), a tap, or none")
     p.add_argument("--machine", default="microvm", choices=qemu.MACHINES, help="default: microvm")
     p.add_argument("--accel", default="auto", choices=("auto", "kvm", "tcg"), help="default: kvm if it works")
-    p.add_argument("--gdb", action="store_true", help="wait for gdb before the first instruction")
+    p.add_argument("--gdb", action="store_true",
+                   help="wait for gdb before the first instruction (port %d), and write the script that it loads" % GDB_PORT)
     p.add_argument("--pcap", metavar="FILE", help="write the guest's packets to FILE")
     p.add_argument("--env", action="append", default=[], metavar="K=V", help="the program's environment in the guest")
-    p.add_argument("--kernel-option", action="append", default=[], metavar="K=V", help="for the kernel's command line")
+    p.add_argument("--kernel-option", action="append", default=[], metavar="K[=V]",
+                   help="for the kernel's command line: loglevel=0..7, noaslr, selftest=NAME, env=K=V")
     p.add_argument("--verbose", action="store_true", help="say more: each step, QEMU's command, the kernel's log")
     args = p.parse_args(own)
     args.program_args = program_args
@@ -85,22 +90,6 @@ def parse_publish(text):
     if not match or not all(0 < int(match[i]) < 65536 for i in (2, 3)):
         raise UserError("--publish %s: say HOST:GUEST, two port numbers such as 11211:11211" % text)
     return match[1] or "127.0.0.1", int(match[2]), int(match[3]), match[4] or "tcp"
-
-
-def check_port(address, port, proto):
-    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as s:
-        if proto == "tcp":
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind((address, port))
-            if proto == "tcp":
-                s.listen(1)
-        except PermissionError:
-            raise UserError("no rights to listen on port %d; choose one above 1023 with --publish" % port) from None
-        except OSError as error:
-            raise UserError("port %d on %s cannot be used: %s; choose another with --publish %d:GUEST" %
-                            (port, address, error.strerror, port + 1)) from None
 
 
 def find_program(name, mode):
@@ -140,9 +129,9 @@ def parse_net(args, product):
             publish = [("127.0.0.1", port, port, "tcp")] if port else []
         else:
             publish = [parse_publish(p) for p in args.publish]
-        for address, host, _, proto in publish:
-            check_port(address, host, proto)
-        return qemu.Net("user", publish=publish, pcap=args.pcap or "")
+        for address, host, guest, proto in publish:
+            network.check_port(address, host, proto, guest)
+        return qemu.Net("user", publish=publish, publish_others=args.publish is None, pcap=args.pcap or "")
     if kind != "tap" or not rest:
         raise UserError("--net %s: say user, tap=NAME or none" % args.net)
     if args.publish:
@@ -196,7 +185,8 @@ def run_on_host(args, path, product):
         if not gdb:
             raise UserError("gdb not found; run scripts/setup.sh")
         command = [gdb, "--args", *command]
-    print_hints(product, own_port(product, args.program_args), "as a Linux process")
+    say("%s runs as a Linux process; Ctrl-C stops it" % (product or "the program"))
+    print_hints(product, own_port(product, args.program_args))
     report.detail("starting " + " ".join(command))
     sys.stdout.flush()
     for name in ("SIGPIPE", "SIGXFSZ"):
@@ -210,27 +200,27 @@ def run_on_host(args, path, product):
 
 # ---------------------------------------------------------------- as a guest
 
-def print_hints(product, port, where):
-    say("%s runs %s; Ctrl-C stops it" % (product or "the program", where))
+def print_hints(product, port):
     if product in SERVERS and port:
         for hint in SERVERS[product][1]:
             say("  try: " + hint.format(port=port))
 
 
-def announce_when_serving(port, started):
-    """Says when memcached gives its first answer: the port alone is QEMU's, it proves nothing."""
-    for _ in range(600):
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as s:
-                s.settimeout(1)
-                s.sendall(b"version\r\n")
-                if s.recv(100).startswith(b"VERSION"):
-                    say("memcached answers on localhost:%d (%.0f ms after the start)" %
-                        (port, 1000 * (time.monotonic() - started)))
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
+def announce(found, product, net, started):
+    """Says where a port on which the guest listens is reached from here, or what is missing."""
+    after = "(%.0f ms after the start)" % (1000 * (time.monotonic() - started))
+    what = "UDP port %d" % found.port if found.proto == "udp" else "port %d" % found.port
+    if net.kind != "user":
+        say("serving on %s:%d%s %s" % (found.address, found.port, "/udp" if found.proto == "udp" else "", after))
+    for address, port in found.published:
+        host = "localhost" if address == "127.0.0.1" else address
+        say("serving on %s:%d%s %s" % (host, port, "/udp" if found.proto == "udp" else "", after))
+        print_hints(product if found.port == SERVERS.get(product, (0,))[0] or len(found.published) == 1 else None, port)
+    if found.problem:
+        say("the program listens on %s: %s" % (what, found.problem) if not found.published else found.problem)
+    elif net.kind == "user" and not found.published:
+        say("the program listens on %s, which is not published: add --publish %d:%d%s" %
+            (what, found.port, found.port, "/udp" if found.proto == "udp" else ""))
 
 
 def forward_stdin(guest):
@@ -275,50 +265,101 @@ def plan_guest(args, product):
     return machine
 
 
+def debug_symbols(path):
+    """The file with a program's debug information: NAME.debug beside a product of ours, else the program itself."""
+    beside = Path(str(path) + ".debug")
+    return beside if beside.exists() else path
+
+
+def write_gdb_script(kernel, path, data, port):
+    """A script that gives gdb both programs' symbols and connects; its path. The program lies where noaslr puts it."""
+    place = PROGRAM_PLACE if elf.is_position_independent(data) else 0
+    script = build.BUILD / "gdb" / (Path(path).name + ".gdb")
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text("\n".join([
+        "# Written by run.py --gdb. The kernel's symbols, the program's where the kernel puts it, and the connection.",
+        "set confirm off", "set pagination off", "file %s" % kernel.resolve(),
+        "add-symbol-file %s -o %#x" % (debug_symbols(path).resolve(), place),
+        "target remote localhost:%d" % port, ""]))
+    return script
+
+
+def choose_gdb_port():
+    try:
+        network.check_port("127.0.0.1", GDB_PORT)
+        return GDB_PORT
+    except UserError:
+        return free_port()
+
+
 def run_in_guest(args, path, product, machine):
     data = elf.check_static_program(path)
-    machine.accel = qemu.choose_accel(args.accel)
+    machine.accel = qemu.choose_accel(args.accel, args.build_mode)
     kernel = kernel_path(build.out(args.build_mode))
-    if args.gdb:
-        machine.gdb_port = free_port()
-        say("waiting for gdb: gdb %s -ex 'target remote localhost:%d'" % (os.path.relpath(kernel), machine.gdb_port))
     options = (["loglevel=7"] if args.verbose else []) + ["env=" + e for e in args.env] + args.kernel_option
+    if args.gdb:
+        machine.gdb_port = choose_gdb_port()
+        options += ["noaslr"] * ("noaslr" not in options)
+        script = write_gdb_script(kernel, path, data, machine.gdb_port)
+        say("waiting for gdb on port %d: gdb -x %s" % (machine.gdb_port, os.path.relpath(script)))
     name = Path(path).name
-    say("booting %s as a unikernel on %s: %d CPU%s, %s, %s" % (name, args.machine, args.cpus, "s"[:args.cpus > 1],
-                                                                machine.memory, machine.accel))
-    with Guest(machine, kernel, data, args.program_args, name=name, options=options, on_output=write_console) as guest:
-        return supervise(guest, product, machine.nets[0] if machine.nets else None)
+    net = machine.nets[0] if machine.nets else None
+    say("booting %s as a unikernel on %s: %d CPU%s, %s, %s; Ctrl-C stops it" % (
+        name, args.machine, args.cpus, "s"[:args.cpus > 1], machine.memory, machine.accel))
+    started = time.monotonic()
+    with Guest(machine, kernel, data, args.program_args, name=name, options=options, on_output=write_console,
+               on_listen=lambda found: announce(found, product, net, started)) as guest:
+        return supervise(guest)
 
 
-def supervise(guest, product, net):
-    stops = []
-    began = []
+class Stopper:
+    """Signals that we get: the first is the guest's Ctrl-C, with a deadline; the second ends it, and so does the first where
+    nothing will answer."""
 
-    def on_signal(number, _frame):
-        if began and time.monotonic() - began[0] <= 0.5:
-            return  # timeout(1) sends its signal twice at once
-        began.append(time.monotonic())
-        stops.append(number)
-        if len(stops) == 1:
+    def __init__(self, guest):
+        self.guest = guest
+        self.forced = False
+        self._began = None
+        self._console_bytes = 0
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, self._on_signal)
+        signal.signal(signal.SIGALRM, self._on_deadline)
+
+    def _on_signal(self, _number, _frame):
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+            if self.guest.monitor.is_stopped:
+                self._force("the guest stands still (QEMU: %s); ended" % self.guest.monitor.status)
+                return
             say("stopping (Ctrl-C again to force)")
-            guest.interrupt()
-            if number != signal.SIGINT:
-                signal.alarm(FORCE_SECONDS)
-        else:
-            say("forced")
-            guest.process.kill()  # only that: wait() below holds Popen's lock, and this runs on top of it
+            self._console_bytes = self.guest.output_bytes
+            signal.alarm(SILENT_SECONDS)
+            self.guest.interrupt()
+        elif now - self._began > BOUNCE_SECONDS:
+            self._force("forced")
 
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(name, on_signal)
-    port = net.publish[0][1] if net and net.kind == "user" and net.publish else None
-    print_hints(product, port, "in a guest")
-    if product == "memcached" and port:
-        threading.Thread(target=announce_when_serving, args=(port, guest.started), daemon=True).start()
+    def _on_deadline(self, _number, _frame):
+        waited = time.monotonic() - self._began
+        if self.guest.output_bytes > self._console_bytes and waited < STOPPING_SECONDS:
+            signal.alarm(STOPPING_SECONDS - SILENT_SECONDS)
+            return
+        self._force("the guest did not %s for %.0f s after Ctrl-C; ended" %
+                    ("answer" if self.guest.output_bytes == self._console_bytes else "stop", waited))
+
+    def _force(self, why):
+        say(why)
+        self.forced = True
+        self.guest.kill_now()
+
+
+def supervise(guest):
+    stopper = Stopper(guest)
     forward_stdin(guest)
     status = guest.wait()
-    if len(stops) > 1:
+    if stopper.forced:
         return 128 + signal.SIGINT
-    if status == qemu.STATUS_PANIC:
+    if status == qemu.STATUS_PANIC and "solaster: panic on cpu" in guest.output:
         say("the kernel panicked; its words are above")
     return status
 

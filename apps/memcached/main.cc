@@ -25,6 +25,9 @@ future<int> serve(app_template& app) {
     fmt::print(stderr, "memcached: {}\n", e.what());
     co_return 64;  // EX_USAGE
   }
+  if (options.verbosity > 0) {
+    logger::set_level_of("stats", log_level::debug);
+  }
   memcached::hash_seed seed;
   if (getentropy(&seed, sizeof(seed)) != 0) {
     fmt::print(stderr, "memcached: the host gives no entropy\n");

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <typeinfo>
 
@@ -110,6 +111,16 @@ bool logger::set_level_of(std::string_view name, log_level l) {
     }
   }
   return found;
+}
+
+std::vector<std::string> logger::names() {
+  registry& r = the_registry();
+  std::lock_guard guard(r.lock);
+  std::set<std::string> found;
+  for (logger* p = r.head; p; p = p->_next) {
+    found.insert(p->_name);
+  }
+  return {found.begin(), found.end()};
 }
 
 void logger::write(log_level l, fmt::string_view format, fmt::format_args args) noexcept {

@@ -15,6 +15,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace solaster {
 
@@ -67,6 +68,8 @@ class logger {
   static void set_default_level(log_level) noexcept;
   // The loggers of this name, now and later. False when there is none yet.
   static bool set_level_of(std::string_view name, log_level);
+  // Of all loggers there are, sorted, each once.
+  static std::vector<std::string> names();
 
  private:
   void write(log_level, fmt::string_view format, fmt::format_args args) noexcept;

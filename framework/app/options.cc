@@ -4,6 +4,7 @@
 #include "framework/memory/memory.hh"
 #include "framework/reactor/backend/direct.hh"
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
 #include <algorithm>
@@ -77,6 +78,16 @@ void place_shards(engine_options& o, const bpo::variables_map& vm) {
   }
 }
 
+// A name that no logger has is a slip: nothing would change, and nobody would be told.
+void set_log_level_of(const std::string& name, log_level l) {
+  std::vector<std::string> names = logger::names();
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    throw option_error(
+        fmt::format("--logger-log-level: no logger named {}; there are: {}", name, fmt::join(names, ", ")));
+  }
+  logger::set_level_of(name, l);
+}
+
 void set_log_levels(const bpo::variables_map& vm) {
   auto level_of = [](const std::string& name, const char* option) {
     log_level l;
@@ -97,8 +108,27 @@ void set_log_levels(const bpo::variables_map& vm) {
       if (eq == std::string::npos) {
         throw option_error("--logger-log-level: NAME=LEVEL, not " + item);
       }
-      logger::set_level_of(item.substr(0, eq), level_of(item.substr(eq + 1), "--logger-log-level"));
+      set_log_level_of(item.substr(0, eq), level_of(item.substr(eq + 1), "--logger-log-level"));
       from = to + 1;
+    }
+  }
+}
+
+// Options of the native stack mean nothing to another: who gives one of them would wait for its effect in vain.
+void check_native_options(const engine_options& o, const bpo::variables_map& vm) {
+  bool native = o.network_stack == "native" || (o.network_stack.empty() && is_guest());
+  for (const char* name : {"tap", "dhcp", "host-ipv4-addr", "netmask-ipv4-addr", "gw-ipv4-addr", "pcap"}) {
+    if (!native && vm.count(name)) {
+      throw option_error(fmt::format("--{} is for the native network stack; add --network-stack native{}", name,
+                                     std::string_view(name) == "tap" ? "" : " --tap NAME"));
+    }
+  }
+  if (is_guest() && vm.count("tap")) {
+    throw option_error("--tap: a guest drives its own network device; give the tap to run.py, --net tap=NAME");
+  }
+  for (const char* name : {"netmask-ipv4-addr", "gw-ipv4-addr"}) {
+    if (vm.count(name) && !vm.count("host-ipv4-addr")) {
+      throw option_error(fmt::format("--{} goes with --host-ipv4-addr; without it DHCP says it", name));
     }
   }
 }
@@ -218,6 +248,7 @@ engine_options read_engine_options(const bpo::variables_map& vm) {
   text("netmask-ipv4-addr", o.native.netmask_ipv4_addr);
   text("gw-ipv4-addr", o.native.gw_ipv4_addr);
   text("pcap", o.native.pcap);
+  check_native_options(o, vm);
   return o;
 }
 

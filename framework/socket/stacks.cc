@@ -3,20 +3,54 @@
 #include "framework/reactor/backend/direct.hh"
 #include "framework/socket/api.hh"
 
+#include <cerrno>
 #include <stdexcept>
+#include <system_error>
 
 namespace solaster {
 
+namespace {
+
+// For programs that need no network: only the use of it fails, and says why.
+class absent_stack final : public network_stack {
+ public:
+  explicit absent_stack(const char* why) : _why(why) {}
+  std::string_view name() const noexcept override { return "none"; }
+  server_socket listen(socket_address, listen_options) override { throw error("listen"); }
+  future<connected_socket> connect(socket_address, socket_address) override {
+    return make_exception_future<connected_socket>(std::make_exception_ptr(error("connect")));
+  }
+  datagram_channel make_datagram_channel(socket_address) override { throw error("UDP socket"); }
+
+ private:
+  std::system_error error(const char* what) const {
+    return std::system_error(ENETDOWN, std::generic_category(), std::string(what) + ": " + _why);
+  }
+  const char* _why;
+};
+
+// Nothing but the host says that there is to be a network: a guest without a NIC has none.
+bool is_without_nic(const engine_options& o) {
+  const native_stack_options& n = o.native;
+  return is_guest() && o.network_stack.empty() && !n.dhcp && n.host_ipv4_addr.empty() && n.pcap.empty() &&
+         find_direct_interface()->nic_count() == 0;
+}
+
+}  // namespace
+
 std::unique_ptr<network_stack> make_network_stack(const engine_options& o) {
   const std::string& name = o.network_stack;
+  if (is_without_nic(o)) {
+    return std::make_unique<absent_stack>("this guest has no network device (run.py --net user, or --net tap=NAME)");
+  }
   if (name == "native" || (name.empty() && is_guest())) {
     return make_native_stack(o);
   }
   if (name == "posix" || name.empty()) {
     return make_posix_stack(o);
   }
-  if (name == "none") {  // for programs and tests that want no network
-    return nullptr;
+  if (name == "none") {
+    return std::make_unique<absent_stack>("--network-stack none was given");
   }
   throw std::runtime_error("--network-stack: no such stack (posix, native, none): " + name);
 }

@@ -17,7 +17,7 @@ std::unique_ptr<network_stack> make_posix_stack(const engine_options&);
 // own thread, shard 0 first; network_stack::initialize() follows, again shard 0 first.
 std::unique_ptr<network_stack> make_native_stack(const engine_options&);
 
-// The one that the options name; null for "none".
+// The one that the options name. For "none", and for a guest without a NIC, one whose every use fails with ENETDOWN.
 std::unique_ptr<network_stack> make_network_stack(const engine_options&);
 
 }  // namespace solaster

@@ -7,6 +7,7 @@
 #include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/arch/x86_64/smp.hh"
 #include "kernel/arch/x86_64/xstate_private.hh"
+#include "kernel/boot/options.hh"
 #include "kernel/boot/selftest.hh"
 #include "kernel/drivers/console.hh"
 #include "kernel/drivers/entropy_private.hh"
@@ -14,6 +15,7 @@
 #include "kernel/firmware/acpi.hh"
 #include "kernel/firmware/pvh.hh"
 #include "kernel/lib/panic.hh"
+#include "kernel/mm/address_space.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/mm/setup.hh"
 #include "kernel/sched/hooks.hh"
@@ -27,8 +29,6 @@ extern const constructor init_array_start[], init_array_end[];
 
 namespace solaster::kernel {
 namespace {
-
-constexpr u64 loglevel_default = 4;
 
 void run_constructors() {
   for (const constructor* c = init_array_start; c != init_array_end; c++)
@@ -54,7 +54,9 @@ extern "C" [[noreturn]] void kernel_start(u32 start_info) {
   load_interrupt_table();
   if (!read_start_info(start_info))
     refuse("not started by PVH, or by a loader older than its version 1");
-  log::set_level(static_cast<int>(option_number("loglevel", loglevel_default)));
+  const kernel_options options = read_options();
+  log::set_level(options.log_level);
+  mm::randomise_addresses(options.randomise);
   acpi_initialise(loader_info().rsdp);
   set_machine(acpi().is_hardware_reduced ? "microvm" : (acpi().ecam_base ? "q35" : "unknown"));
 

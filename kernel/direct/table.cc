@@ -5,6 +5,7 @@
 #include "kernel/direct/direct.hh"
 #include "kernel/direct/functions.hh"
 #include "kernel/drivers/console.hh"
+#include "kernel/drivers/host_channel.hh"
 #include "kernel/drivers/power.hh"
 #include "kernel/lib/entropy.hh"
 #include "kernel/mm/user_access.hh"
@@ -12,7 +13,7 @@
 namespace solaster::kernel::direct {
 namespace {
 
-constexpr int einval = -22, efault = -14;
+constexpr int einval = -22, efault = -14, enodev = -19;
 
 const solaster_clock* clock() {
   return clock_parameters();
@@ -68,6 +69,20 @@ int cpu_count() {
   return static_cast<int>(sched::cpu_count());
 }
 
+int tell_host(const char* line, size_t length) {
+  if (length > SOLASTER_HOST_LINE_MAX)
+    return einval;
+  return on_kernel_stack([=]() -> int {
+    char copy[SOLASTER_HOST_LINE_MAX];
+    if (!mm::copy_in(copy, line, length))
+      return efault;
+    for (usize i = 0; i < length; i++)
+      if (static_cast<u8>(copy[i]) < ' ')
+        return einval;
+    return host_channel::tell({copy, length}) ? 0 : enodev;
+  });
+}
+
 const solaster_direct the_table{.version = SOLASTER_DIRECT_VERSION,
                                 .size = sizeof(solaster_direct),
                                 .features = 0,
@@ -89,7 +104,8 @@ const solaster_direct the_table{.version = SOLASTER_DIRECT_VERSION,
                                 .cpu_stats = cpu_stats,
                                 .cpu_count = cpu_count,
                                 .preempt_flag = preempt_flag,
-                                .preempt_at = preempt_at};
+                                .preempt_at = preempt_at,
+                                .tell_host = tell_host};
 
 }  // namespace
 

@@ -28,7 +28,11 @@ static_assert(sizeof(map_entry) == 24);
 boot_information info;
 loader_information loader;
 char command_line[command_line_max];
-std::string_view device_line;  // behind info.command_line in the same array
+
+// The option words, without the quotes that the loader's line needs, one after the other.
+char option_text[command_line_max];
+std::string_view option_words[options_max];
+usize option_count = 0;
 
 // Length of the option word that starts at i (quotes may enclose spaces).
 usize word_end(std::string_view s, usize i) {
@@ -60,6 +64,23 @@ usize find_separator(std::string_view s) {
     i = skip_spaces(s, end);
   }
   return s.size();
+}
+
+// Appends the words of `line` to the options.
+void split_options(std::string_view line, usize& used) {
+  for (usize i = skip_spaces(line, 0); i < line.size(); i = skip_spaces(line, i)) {
+    const usize end = word_end(line, i), start = used;
+    if (option_count == options_max)
+      return;  // one too many for boot/options.cc, which refuses the start
+    for (; i < end; i++) {
+      if (line[i] == '"')
+        continue;
+      if (line[i] == '\\' && i + 1 < end)
+        i++;
+      option_text[used++] = line[i];
+    }
+    option_words[option_count++] = {option_text + start, used - start};
+  }
 }
 
 }  // namespace
@@ -104,11 +125,13 @@ bool read_start_info(u64 physical) {
       break;
     n = last;
   }
-  device_line = std::string_view(command_line + n);
   info.command_line = {command_line, n};
   const usize at = find_separator(info.command_line);
   if (at < n)
     info.program_line = info.command_line.substr(skip_spaces(info.command_line, at + 2));
+  usize used = 0;
+  split_options(info.command_line.substr(0, at), used);
+  split_options(std::string_view(command_line + n), used);
   return true;
 }
 
@@ -122,32 +145,24 @@ void set_machine(const char* name) {
   info.machine = name;
 }
 
+std::string_view option_word(usize index) {
+  return index < option_count ? option_words[index] : std::string_view();
+}
+
 std::string_view find_option(std::string_view name, usize index) {
-  for (std::string_view s : {info.command_line.substr(0, find_separator(info.command_line)), device_line}) {
-    for (usize i = skip_spaces(s, 0); i < s.size();) {
-      const usize end = word_end(s, i);
-      std::string_view word = s.substr(i, end - i);
-      if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=') {
-        if (index-- == 0)
-          return word.substr(name.size() + 1);
-      }
-      i = skip_spaces(s, end);
-    }
+  for (usize i = 0; i < option_count; i++) {
+    std::string_view word = option_words[i];
+    if (word.size() > name.size() && word.substr(0, name.size()) == name && word[name.size()] == '=' && index-- == 0)
+      return word.substr(name.size() + 1);
   }
   return {};
 }
 
-u64 option_number(std::string_view name, u64 otherwise) {
-  std::string_view v = find_option(name);
-  if (v.empty())
-    return otherwise;
-  u64 n = 0;
-  for (char c : v) {
-    if (c < '0' || c > '9' || n > (~u64{0} - 9) / 10)
-      return otherwise;
-    n = n * 10 + static_cast<u64>(c - '0');
-  }
-  return n;
+bool has_option(std::string_view name) {
+  for (usize i = 0; i < option_count; i++)
+    if (option_words[i] == name)
+      return true;
+  return false;
 }
 
 }  // namespace solaster::kernel

@@ -19,9 +19,14 @@ struct boot_information {
 };
 const boot_information& boot_info();
 
+// The kernel's options: the words before "--", without quotes. Which there are, and whether they make sense, is
+// boot/options.cc's to say. The words by number; empty data() behind the last.
+inline constexpr usize options_max = 64;
+std::string_view option_word(usize index);
 // Value of the kernel option `name=value` before "--". find_option("env", 1) gives the second env=. No value: empty
 // data().
 std::string_view find_option(std::string_view name, usize index = 0);
-u64 option_number(std::string_view name, u64 otherwise);
+// Whether the option without a value is there.
+bool has_option(std::string_view name);
 
 }  // namespace solaster::kernel

@@ -13,10 +13,12 @@ constexpr uptr map_top_highest = 0x7fff'0000'0000;
 constexpr uptr low_limit = 0x8000'0000;  // MAP_32BIT
 constexpr uptr program_place = 0x5500'0000'0000;
 
+bool is_randomised = true;
+
 uptr map_top() {
   // Below the stack's neighbourhood, 28 random bits of pages.
   if (!space().map_top)
-    space().map_top = map_top_highest - ((random_u64() & 0xfff'ffff) << 12);
+    space().map_top = map_top_highest - random_pages(28);
   return space().map_top;
 }
 
@@ -296,10 +298,18 @@ u64 mapped_bytes() {
   return space().mapped;
 }
 
+void randomise_addresses(bool on) {
+  is_randomised = on;
+}
+
+u64 random_pages(unsigned bits) {
+  return is_randomised ? (random_u64() & ((u64{1} << bits) - 1)) * page_size : 0;
+}
+
 uptr random_base(u64 length) {
   mutex_guard g(space().lock);
   for (unsigned attempt = 0; attempt < 64; attempt++) {
-    uptr at = program_place + ((random_u64() & 0xfff'ffff) << 12);
+    uptr at = program_place + random_pages(28);
     if (is_free(at, at + align_up(length, page_size)))
       return at;
   }

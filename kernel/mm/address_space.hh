@@ -76,6 +76,10 @@ u64 mapped_bytes();
 // A random, page-aligned place for `length` bytes: where the loader puts the program (W^X segments keep their
 // distances).
 uptr random_base(u64 length);
+// A distance of up to 2^bits pages by which a place is made unpredictable. Always 0 after randomise_addresses(false),
+// which a debugger wants: symbols are then where its script says.
+u64 random_pages(unsigned bits);
+void randomise_addresses(bool on);
 
 enum class fault_result : u8 { served, no_area, no_right, no_memory };
 // Called by the page-fault entry for addresses of the program's half; present/write/fetch from the error code.

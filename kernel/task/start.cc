@@ -234,7 +234,7 @@ void start_program() {
     refuse("{} is empty", p.executable_path);
   auto program = load_elf(file, p.executable_path);
   p.load_bias = program.bias;
-  mm::init_brk(program.end + (random_u64() & 0x1ff) * page_size);
+  mm::init_brk(program.end + mm::random_pages(9));
   uptr stack = map_stack();
   uptr vdso = map_vdso();
   open_standard_files();

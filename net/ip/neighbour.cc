@@ -52,6 +52,13 @@ void neighbour_cache::send(ipv4_address next_hop, packet_ptr p, instant now) noe
   }
 }
 
+void neighbour_cache::resolve(ipv4_address address, instant now) noexcept {
+  if (find(address))
+    return;
+  if (neighbour* n = add(address, now))
+    ask(n, now);
+}
+
 // ---- what the wire says
 
 void neighbour_cache::input(const arp_view& arp, instant now) noexcept {

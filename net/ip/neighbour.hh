@@ -68,6 +68,8 @@ class neighbour_cache {
 
   // Sends an IP packet to a neighbour, or keeps it until the neighbour has answered.
   void send(ipv4_address next_hop, packet_ptr p, instant now) noexcept;
+  // Asks for an address before the first packet needs it, unless it is known.
+  void resolve(ipv4_address address, instant now) noexcept;
   // An ARP message that check() has accepted.
   void input(const arp_view& arp, instant now) noexcept;
   // From another shard; bits of neighbour_event.

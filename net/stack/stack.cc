@@ -80,6 +80,12 @@ void stack::impl::set_address(const address_config& c, instant) noexcept {
     neighbours.announce();
 }
 
+void stack::resolve_gateway(instant now) noexcept {
+  const auto& c = _impl->ip.address();
+  if (c && !c->gateway.any() && c->gateway != c->address && _impl->ip.on_link(c->gateway))
+    _impl->neighbours.resolve(c->gateway, now);
+}
+
 std::optional<address_config> stack::address() const noexcept {
   return _impl->ip.address();
 }

@@ -47,6 +47,9 @@ class stack {
   void set_interface(const interface_config& config) noexcept;  // one Ethernet interface a stack, so far
   void set_address(const address_config& config, instant now) noexcept;
   std::optional<address_config> address() const noexcept;
+  // Asks for the gateway's Ethernet address now, for a server: a burst of first connections comes through it, and no
+  // more than stack_config::neighbour_queue_max answers may wait for it.
+  void resolve_gateway(instant now) noexcept;
   void start_dhcp(instant now) noexcept;  // shard 0; ends in an address_configured event
   // From another shard's neighbour_learned event; `bits` are the event's.
   void learn_neighbour(ipv4_address address, mac_address mac, instant now, uint32_t bits = 0) noexcept;

@@ -16,6 +16,10 @@ def program_headers(data):
         yield struct.unpack_from("<IIQQQQQQ", data, phoff + i * phentsize)
 
 
+def is_position_independent(data):
+    return struct.unpack_from("<H", data, 16)[0] == ET_DYN
+
+
 def check_static_program(path):
     """Raises UserError unless path is a static x86-64 Linux program; returns its bytes."""
     path = Path(path)

@@ -1,5 +1,6 @@
 """A running guest: QEMU under supervision, its serial console in our hands."""
 import ctypes
+import dataclasses
 import fcntl
 import os
 import re
@@ -11,12 +12,22 @@ import threading
 import time
 from pathlib import Path
 
-from . import cpio, qemu
+from . import cpio, network, qemu
 from .cmdline import kernel_command_line
-from .report import UserError, detail
+from .qmp import Monitor, MonitorError
+from .report import MachineError, UserError, detail
 
 PR_SET_PDEATHSIG = 1
 CONSOLE_BYTES = 1 << 20
+# What QEMU says before it pauses a guest for good, and the run state that it then is in.
+INTERNAL_ERROR = re.compile(r"^(KVM internal error|KVM: entry failed|error: kvm run failed|kvm_\w+ failed)")
+REGISTERS = re.compile(r"^[A-Z][A-Z0-9]* ?=")
+INTERNAL_ERROR_STATUS = "internal-error"
+# States in which a guest never goes on by itself, unless a debugger has stopped it.
+STUCK_STATUSES = ("paused", "prelaunch", "io-error", "guest-panicked")
+STUCK_SECONDS = 2
+LAST_WORDS_SECONDS = 0.3  # from QEMU's first line about an internal error to its last
+SHARDS_SECONDS = 1  # from one shard's listening to the last one's, at most
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -34,20 +45,41 @@ def pack_program(data, name, files=()):
     return archive.bytes()
 
 
+@dataclasses.dataclass
+class Listening:
+    """A port on which the guest serves. published: (host address, host port) that lead there. problem: why one does not, or
+    not well."""
+    proto: str
+    address: str
+    port: int
+    published: list = dataclasses.field(default_factory=list)
+    problem: str = ""
+
+
 class Guest:
     """with Guest(machine, kernel, program, args) as guest: ... ; leaving the block ends QEMU, come what may.
 
     machine: qemu.Machine. program: bytes of a static ELF, or None for a kernel alone. on_output: called with each piece
-    of console output, from a thread of its own. wrap: words put before QEMU's command, such as nsenter.
+    of console output, on_listen with a Listening for each port, both from threads of their own. wrap: words put before QEMU's
+    command, such as nsenter.
+
+    A port of a user-mode network is published when the guest says that it listens there: before, a connection is refused
+    at once instead of waiting for a guest that cannot answer yet. A guest that QEMU stops in an internal error is ended;
+    wait() then raises MachineError.
     """
 
     def __init__(self, machine, kernel, program=None, args=(), name="program", options=(), files=(), on_output=None,
-                 append=None, initrd=None, wrap=()):
+                 append=None, initrd=None, wrap=(), on_listen=None):
         self.machine, self.kernel = machine, kernel
         self._output = bytearray()
         self._changed = threading.Condition()
-        self._on_output = on_output
+        self._on_output, self._on_listen = on_output, on_listen
         self._closed = False
+        self.listening = []  # Listening, in the order in which they came
+        self.failure = None  # MachineError, once the machine has failed
+        self._killed = False  # by us
+        self._error_lines = []
+        self._shards = {}  # by (protocol, address, port): which shards listen
         self.first_output = None  # when the console's first byte came, to be compared with `started`
         self._initrd = None
         self.process = None
@@ -68,17 +100,32 @@ class Guest:
             fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, CONSOLE_BYTES)
         except OSError:
             pass  # the user's pipe quota is used up: 64 KiB will do
-        self.machine.extra = [*self.machine.extra, "-chardev", "stdio,id=con,signal=off"]
+        monitor, its_monitor = socket.socketpair()
+        self._channel, its_channel = socket.socketpair()
+        errors, its_errors = os.pipe()
+        self.machine.extra = [*self.machine.extra, "-chardev", "stdio,id=con,signal=off",
+                              "-chardev", "socket,id=qmp,fd=%d" % its_monitor.fileno(), "-mon", "chardev=qmp,mode=control",
+                              "-chardev", "socket,id=host,fd=%d" % its_channel.fileno(),
+                              "-device", "isa-debugcon,iobase=%#x,chardev=host" % qemu.HOST_CHANNEL_PORT]
         argv = wrap + self.machine.command(self.kernel, initrd, append, "chardev:con")
         detail("starting " + " ".join(argv))
-        self._stderr = tempfile.TemporaryFile()
         self.started = time.monotonic()
-        self.process = subprocess.Popen(argv, stdin=inner, stdout=outer, stderr=self._stderr, start_new_session=True,
-                                        preexec_fn=die_with_parent)
-        os.close(inner)
-        os.close(outer)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self.process = subprocess.Popen(argv, stdin=inner, stdout=outer, stderr=its_errors, start_new_session=True,
+                                        preexec_fn=die_with_parent, pass_fds=(its_monitor.fileno(), its_channel.fileno()))
+        for fd in (inner, outer, its_errors):
+            os.close(fd)
+        its_monitor.close()
+        its_channel.close()
+        self.monitor = Monitor(monitor, self._on_status)
+        self._reader = self._thread(self._read)
+        self._error_reader = self._thread(self._read_errors, errors)
+        self._channel_reader = self._thread(self._read_channel)
+
+    @staticmethod
+    def _thread(function, *args):
+        thread = threading.Thread(target=function, args=args, daemon=True)
+        thread.start()
+        return thread
 
     def _read(self):
         while True:
@@ -97,11 +144,141 @@ class Guest:
             if self._on_output:
                 self._on_output(data)
 
+    @staticmethod
+    def _later(seconds, function):
+        timer = threading.Timer(seconds, function)
+        timer.daemon = True
+        timer.start()
+
+    # ---- the machine
+
+    def _read_errors(self, fd):
+        with open(fd, "rb") as stream:
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                self._error_lines.append(line)
+                if INTERNAL_ERROR.search(line):
+                    # Its registers follow, and a run state. A wrapper around QEMU may know no monitor: not waited for.
+                    self._later(LAST_WORDS_SECONDS, self._stopped_in_error)
+
+    def _on_status(self, status):
+        if status == INTERNAL_ERROR_STATUS:
+            self._later(LAST_WORDS_SECONDS, self._stopped_in_error)
+        elif status in STUCK_STATUSES and not self.machine.gdb_port:
+            self._later(STUCK_SECONDS, lambda: self.monitor.status == status and self._stopped_in_error())
+
+    def _stopped_in_error(self):
+        """QEMU keeps such a guest for a debugger; nobody will come."""
+        if self.failure or self.process.poll() is not None:
+            return
+        self._fail("the guest stopped: " + (self._internal_error() or "QEMU's run state is %s" % self.monitor.status))
+        self.kill_now()
+
+    def _internal_error(self):
+        """QEMU's own words about it, without the registers; "" when it has said nothing of the kind."""
+        lines = [line for line in self._error_lines if line and "warning:" not in line and not REGISTERS.search(line)]
+        at = next((i for i, line in enumerate(lines) if INTERNAL_ERROR.search(line)), len(lines))
+        return ", ".join(lines[at:at + 2])
+
+    def _fail(self, reason):
+        advice = ""
+        if self.machine.accel == "kvm":
+            advice = "KVM does not run this guest here: use --accel tcg"
+            from . import accel  # it boots guests to find out, and needs this file
+            accel.remember_failure(reason)
+        self.failure = MachineError(reason, advice)
+
+    # ---- what the guest tells the host
+
+    def _read_channel(self):
+        buffered = b""
+        while True:
+            try:
+                data = self._channel.recv(4096)
+            except OSError:
+                data = b""
+            if not data:
+                return
+            *lines, buffered = (buffered + data).split(b"\n")
+            for line in lines:
+                match = re.fullmatch(r"listen (tcp|udp) ([\d.]+):(\d+) (\d+)/(\d+)", line.decode(errors="replace"))
+                if match:
+                    self._shard_listens(match[1], match[2], *map(int, match.groups()[2:]))
+
+    def _shard_listens(self, proto, address, port, shard, shards):
+        """The port is served when all shards listen: a connection goes to any of them. Not every program listens on all."""
+        key = proto, address, port
+        first = key not in self._shards
+        listening = self._shards.setdefault(key, set())
+        if len(listening) == shards:
+            return  # it listens anew: published already
+        listening.add(shard)
+        if len(listening) == shards:
+            self._publish(*key)
+        elif first:
+            def give_up():
+                if len(listening) < shards:
+                    listening.update(range(shards))
+                    self._publish(*key)
+            self._later(SHARDS_SECONDS, give_up)
+
+    def _publish(self, proto, address, port):
+        found = Listening(proto, address, port)
+        for i, net in enumerate(self.machine.nets):
+            if net.kind != "user":
+                continue
+            wanted = [(a, h) for a, h, g, p in net.publish if (g, p) == (port, proto)]
+            if not wanted and net.publish_others:
+                wanted = [("127.0.0.1", port)]
+            for host_address, host_port in wanted:
+                self._forward("net%d" % i, found, host_address, host_port)
+        with self._changed:
+            self.listening.append(found)
+            self._changed.notify_all()
+        if self._on_listen:
+            self._on_listen(found)
+
+    def _forward(self, netdev, found, host_address, host_port):
+        try:
+            network.check_port(host_address, host_port, found.proto, found.port)
+            trouble = self.monitor.human("hostfwd_add %s %s:%s:%d-%s:%d" % (netdev, found.proto, host_address, host_port,
+                                                                         found.address, found.port))
+            if trouble:
+                raise MonitorError(trouble)
+        except (UserError, MonitorError) as error:
+            found.problem = str(error)
+            return
+        found.published.append((host_address, host_port))
+        if found.proto == "tcp":
+            try:
+                network.widen_backlog(self.process.pid, host_address, host_port)
+            except (OSError, LookupError) as error:
+                found.problem = ("QEMU takes one connection at a time on port %d, and its queue could not be widened (%s): of many "
+                                 "clients at once some wait for seconds; use --net tap=NAME for load" % (host_port, error))
+
+    def wait_listening(self, port, timeout=30):
+        """Waits until the guest serves the port; returns its Listening."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                for found in self.listening:
+                    if found.port == port:
+                        return found
+                left = deadline - time.monotonic()
+                if self._closed or left <= 0:
+                    raise AssertionError("the guest does not listen on port %d; its console shows:\n%s%s" %
+                                         (port, self.output, self.qemu_errors()))
+                self._changed.wait(left)
+
     # ---- the console
 
     @property
     def output(self):
         return bytes(self._output).decode(errors="replace")
+
+    @property
+    def output_bytes(self):
+        return len(self._output)
 
     def send(self, data):
         try:
@@ -133,19 +310,26 @@ class Guest:
 
     def qemu_errors(self):
         """QEMU's own complaints, without its warnings."""
-        self._stderr.seek(0)
-        text = self._stderr.read().decode(errors="replace")
-        return "\n".join(line for line in text.splitlines() if line and "warning:" not in line)
+        lines = [line for line in self._error_lines if line and "warning:" not in line]
+        return "\n".join([str(self.failure)] * bool(self.failure) + lines)
 
     def wait(self, timeout=None):
-        """Waits for the end; returns the guest's exit status. Raises subprocess.TimeoutExpired."""
+        """Waits for the end; returns the guest's exit status. Raises subprocess.TimeoutExpired, or MachineError."""
         status = self.process.wait(timeout)
         self._reader.join(5)
+        self._error_reader.join(1)
         return self.exit_status(status)
 
     def exit_status(self, status):
         """The command's exit status for QEMU's: see the table in scripts/README.md."""
+        if not self.failure and self._internal_error() and not self._killed:
+            self._fail("the guest stopped: " + self._internal_error())
+        if self.failure:
+            raise self.failure
         errors = self.qemu_errors()
+        if -status in (signal.SIGABRT, signal.SIGSEGV, signal.SIGILL, signal.SIGBUS):
+            self._fail("QEMU crashed (signal %d)%s" % (-status, ": " + errors.splitlines()[-1] if errors else ""))
+            raise self.failure
         if status < 0:
             return 128 - status
         if status == 1 and re.search(r"^%s: " % qemu.BINARY, errors, re.M):
@@ -174,17 +358,27 @@ class Guest:
 
     def kill(self):
         if self.process and self.process.poll() is None:
-            self.process.kill()
+            self.kill_now()
             self.process.wait()
+
+    def kill_now(self):
+        """QEMU and, where its name on PATH is a wrapper's, what that started. Safe in a signal handler."""
+        self._killed = True
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def close(self):
         self.kill()
         if self.process:
             self._reader.join(5)
+            self._error_reader.join(5)
+            self.monitor.close()
+            self._channel.close()
         for fd in (self._in, self._out):
             os.close(fd)
         self._in = self._out = -1
-        self._stderr.close()
         if self._initrd:
             self._initrd.close()
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
 
@@ -15,6 +16,7 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 TUNSETIFF, TUNSETPERSIST = 0x400454ca, 0x400454cb
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x2, 0x1000, 0x4000, 0x100
 NAME_MAX = 15
+SYS_PIDFD_GETFD = 438
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -136,6 +138,61 @@ def interface_address(name):
     """(address, prefix length) of an interface's first IPv4 address, or None."""
     match = re.search(r"inet (\S+?)/(\d+)", ip("-4", "-o", "addr", "show", "dev", name, check=False))
     return (match[1], int(match[2])) if match else None
+
+
+def check_port(address, port, proto="tcp", guest_port="GUEST"):
+    """Raises UserError, in one line, unless a server here could listen on the port. guest_port: for the advice."""
+    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as s:
+        if proto == "tcp":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((address, port))
+            if proto == "tcp":
+                s.listen(1)
+        except PermissionError:
+            raise UserError("no rights to listen on port %d; choose one above 1023 with --publish %d:%s" %
+                            (port, port + 8000, guest_port)) from None
+        except OSError as error:
+            raise UserError("port %d on %s cannot be used: %s; choose another with --publish %d:%s" %
+                            (port, address, error.strerror, port % 65535 + 1, guest_port)) from None
+
+
+def widen_backlog(pid, address, port, backlog=4096):
+    """Lets more connections wait at a TCP listener of process `pid` (or of a child of it).
+
+    QEMU's user-mode network listens with a backlog of one and has no option for it: of many clients at once most would wait
+    for their SYNs to be repeated. listen(2) on a listening socket changes its backlog, and pidfd_getfd(2) borrows the socket;
+    both leave the rest of it alone. Raises OSError where that is not allowed, LookupError when there is no such listener.
+    """
+    for process in [pid, *_descendants(pid)]:
+        handle = os.pidfd_open(process)
+        try:
+            for name in os.listdir("/proc/%d/fd" % process):
+                if not os.readlink("/proc/%d/fd/%s" % (process, name)).startswith("socket:"):
+                    continue
+                fd = _libc.syscall(SYS_PIDFD_GETFD, handle, int(name), 0)
+                if fd < 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                with socket.socket(fileno=fd) as s:
+                    if s.family == socket.AF_INET and s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and \
+                            s.getsockname() == (address, port):
+                        s.listen(backlog)
+                        return
+        except FileNotFoundError:
+            pass  # it ended, or closed a descriptor, meanwhile
+        finally:
+            os.close(handle)
+    raise LookupError("no listener on %s:%d" % (address, port))
+
+
+def _descendants(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            children = [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+    return children + [g for child in children for g in _descendants(child)]
 
 
 class Namespace:

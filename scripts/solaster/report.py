@@ -12,6 +12,14 @@ class UserError(Exception):
     """Something the user can put right; the message is one line that says what and how."""
 
 
+class MachineError(Exception):
+    """The machine under the guest failed (QEMU or KVM), not the guest: the same will happen to the next one."""
+
+    def __init__(self, reason, advice=""):
+        super().__init__(reason + ("; " + advice if advice else ""))
+        self.reason = reason
+
+
 def say(message):
     print("%s: %s" % (program(), message), file=sys.stderr, flush=True)
 
@@ -33,10 +41,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_main(main):
-    """Calls main() -> exit status; a UserError becomes one line and status 1."""
+    """Calls main() -> exit status; a UserError or MachineError becomes one line and status 1."""
     try:
         status = main()
-    except UserError as error:
+    except (UserError, MachineError) as error:
         say("error: %s" % error)
         status = 1
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import build, elf, qemu
 from .case import SKIPPED, cases
 from .guest import Guest, die_with_parent, kernel_path
-from .report import UserError
+from .report import MachineError, UserError
 
 PASSED, FAILED, SKIP = "passed", "failed", "skipped"
 GTEST_SECONDS = 900
@@ -191,7 +191,7 @@ class AbiSuite:
                 status = guest.wait(timeout)
             except subprocess.TimeoutExpired:
                 return Result(case, FAILED, "no end within %g s; the console shows:\n%s" % (timeout, guest.output[-8000:]))
-            except UserError as error:
+            except (UserError, MachineError) as error:
                 return Result(case, FAILED, "%s; the console shows:\n%s" % (error, guest.output[-8000:]))
             output = without_kernel_lines(guest.output)
         want = linux_status if linux_status >= 0 else 128 - linux_status
@@ -289,7 +289,7 @@ def timed(suite, wanted):
     try:
         for result in suite.run(wanted):
             results.append(result)
-    except (UserError, OSError) as error:
+    except (UserError, MachineError, OSError) as error:
         seen = {r.name for r in results}
         results += [Result(name, FAILED, str(error)) for name in wanted if name not in seen]
     return results, time.monotonic() - start

@@ -139,6 +139,12 @@ static void spin_until_interrupt(void) {
   for (;;)
     __asm__ volatile("" ::: "memory");
 }
+static void ignore_interrupt(void) {
+  signal(SIGINT, SIG_IGN);
+  printf("waiting\n");
+  fflush(stdout);
+  wait_for_signal();
+}
 static void die_of_interrupt(void) {
   printf("waiting\n");
   fflush(stdout);
@@ -200,6 +206,7 @@ static const struct {
     {"handle-interrupt", handle_interrupt},
     {"spin-until-interrupt", spin_until_interrupt},
     {"die-of-interrupt", die_of_interrupt},
+    {"ignore-interrupt", ignore_interrupt},
     {"echo-input", echo_input},
     {"unsupported", unsupported},
     {"use-all-memory", use_all_memory},

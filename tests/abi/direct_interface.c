@@ -176,6 +176,12 @@ static void rest(void) {
     zeros += !bytes[i];
   CHECK("entropy is not zero", zeros < 40);
   CHECK("log a bad pointer", d->log((const char*)8, 10) == -EFAULT);
+  char line[SOLASTER_HOST_LINE_MAX + 1];
+  memset(line, 'x', sizeof line);
+  CHECK("tell the host", d->tell_host(line, SOLASTER_HOST_LINE_MAX) == 0);
+  CHECK("tell the host too much", d->tell_host(line, sizeof line) == -EINVAL);
+  CHECK("tell the host two lines", d->tell_host("one\ntwo", 7) == -EINVAL);
+  CHECK("tell the host a bad pointer", d->tell_host((const char*)8, 10) == -EFAULT);
   struct solaster_cpu_stats s;
   CHECK("statistics",
         d->cpu_stats(0, &s) == 0 && s.context_switches > 0 && s.system_calls > 0 && d->cpu_stats(64, &s) == -EINVAL);

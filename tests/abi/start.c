@@ -1,4 +1,4 @@
-// abi: args='one "" "two words" back\\slash' env=GREETING=hi
+// abi: args='one "" "two words" back\\slash' env="GREETING=hi there"
 // What a program finds at its start: arguments, environment, the auxiliary vector, the stack.
 #include <elf.h>
 #include <link.h>

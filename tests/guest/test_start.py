@@ -59,3 +59,14 @@ def test_a_damaged_initrd_is_said(ctx):
     run = subprocess.run(vm.command(kernel_path(ctx.out), str(initrd), "-- /x", "stdio"), stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
     assert run.returncode not in (0, 1) and b"initrd is damaged" in run.stdout, run.stdout
+
+
+@guest_test(timeout=120)
+def test_options_of_the_kernel_are_checked(ctx):
+    program = [("hello", (ctx.out / "tests/abi/hello").read_bytes())]
+    refused(ctx, "no kernel option bogus=1: there are env=K=V", "bogus=1 -- /hello", program)
+    refused(ctx, "loglevel=loud: a number from 0 to 7", "loglevel=loud -- /hello", program)
+    refused(ctx, "loglevel=8: a number from 0 to 7", "loglevel=8 -- /hello", program)
+    refused(ctx, "kernel option noaslr: it takes no value", "noaslr=1 -- /hello", program)
+    refused(ctx, "kernel option env: it needs a value", "env -- /hello", program)
+    refused(ctx, "more than 63 kernel options", "noaslr " * 70 + "-- /hello", program)

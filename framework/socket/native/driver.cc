@@ -13,6 +13,7 @@ namespace solaster::native {
 namespace {
 
 logger native_log("native");
+logger stats_log("stats");  // the closing statistics: --logger-log-level stats=debug
 // In a packet that is at the owner of a queue, so that it is known when it comes home.
 constexpr uint64_t sent_abroad_mark = 1;
 
@@ -383,13 +384,13 @@ void driver::log_stats() const {
   const net::stack_stats& s = _stack->stats();
   if (_queue) {
     const net::queue_stats& q = _queue->stats();
-    native_log.info(
+    stats_log.debug(
         "queue {}: received {} packets ({} bytes, {} dropped), sent {} packets ({} bytes), {} kicks, {} bytes copied, "
         "{} device errors",
         _shard, q.rx_packets, q.rx_bytes, q.rx_dropped, q.tx_packets, q.tx_bytes, q.kicks, q.copied_bytes,
         q.device_errors);
   }
-  native_log.info(
+  stats_log.debug(
       "stack {}: received {}, sent {}, {} retransmitted, accepted {}, opened {}; handed over {}, {} dropped on the "
       "way, taken in {}, sent abroad {}; slept {} times; {} bytes copied",
       _shard, s.received, s.sent, s.tcp_retransmits, s.tcp_connections_accepted, s.tcp_connections_opened,
@@ -397,7 +398,7 @@ void driver::log_stats() const {
       _stats.copied_bytes + s.copied_bytes);
   for (size_t i = 0; i < s.drops.size(); ++i) {
     if (s.drops[i]) {
-      native_log.info("stack {}: dropped {}: {}", _shard, name_of(net::drop_reason(i)), s.drops[i]);
+      stats_log.debug("stack {}: dropped {}: {}", _shard, name_of(net::drop_reason(i)), s.drops[i]);
     }
   }
 }

@@ -1,6 +1,7 @@
 // The native network stack of a shard: start, addresses, stop. The work is the driver's and the sockets'.
 #include "framework/app/log.hh"
 #include "framework/app/options.hh"
+#include "framework/reactor/backend/direct.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/reactor/timer.hh"
@@ -111,11 +112,20 @@ class native_stack final : public network_stack {
   }
   server_socket listen(socket_address addr, listen_options options) override {
     check_running();
-    return server_socket(native::make_server_socket(native::to_endpoint(addr), options));
+    refuse_loopback(addr, "listen");
+    server_socket made(native::make_server_socket(native::to_endpoint(addr), options));
+    bool alone = options.lba == load_balancing::none;
+    tell_host("tcp", made.local_address(), alone ? 0 : this_shard_id(), alone ? 1 : smp::count);
+    return made;
   }
   future<connected_socket> connect(socket_address remote, socket_address local) override {
     if (!driver::local()) {
       return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
+    }
+    try {
+      refuse_loopback(remote, "connect");
+    } catch (...) {
+      return make_exception_future<connected_socket>(std::current_exception());
     }
     return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote))
         .then([](std::shared_ptr<native::connection> c) {
@@ -124,7 +134,12 @@ class native_stack final : public network_stack {
   }
   datagram_channel make_datagram_channel(socket_address local) override {
     check_running();
-    return datagram_channel(native::make_channel(local));
+    refuse_loopback(local, "UDP socket");
+    datagram_channel made(native::make_channel(local));
+    if (local.port() != 0) {  // an ephemeral one is for answers
+      tell_host("udp", made.local_address(), 0, 1);
+    }
+    return made;
   }
   socket_address host_address() const noexcept override {
     auto a = driver::local() ? _driver->stack().address() : std::nullopt;
@@ -132,6 +147,26 @@ class native_stack final : public network_stack {
   }
 
  private:
+  // Said before anything is sent: a packet for 127.0.0.1 would go to the gateway, and nobody would answer.
+  static void refuse_loopback(const socket_address& a, const char* what) {
+    if (a.v4().ip >> 24 == 127) {
+      throw std::system_error(
+          EADDRNOTAVAIL, std::generic_category(),
+          fmt::format("{} {}: the native network stack has no loopback yet; use this host's own address", what,
+                      to_string(a)));
+    }
+  }
+  // So that whoever started the guest can publish the port, from the moment at which it is served and not before.
+  void tell_host(const char* protocol, const socket_address& local, unsigned shard, unsigned shards) const {
+    auto* direct = find_direct_interface();
+    if (!direct || direct->size < offsetof(solaster_direct, tell_host) + sizeof(direct->tell_host)) {
+      return;
+    }
+    uint32_t ip = local.v4().ip ? local.v4().ip : host_address().v4().ip;
+    std::string line =
+        fmt::format("listen {} {} {}/{}", protocol, to_string(ipv4_addr(ip, local.port())), shard, shards);
+    direct->tell_host(line.data(), line.size());  // ENODEV: started by something that does not listen
+  }
   static void check_running() {
     if (!driver::local()) {  // the program is stopping
       std::rethrow_exception(native::make_error(errc::netdown, "native network stack"));
@@ -150,6 +185,7 @@ class native_stack final : public network_stack {
   }
   void set_address(const net::address_config& c) {
     _driver->stack().set_address(c, engine().now());
+    _driver->stack().resolve_gateway(engine().now());
     _driver->touch();
   }
   future<> ask_for_address() {

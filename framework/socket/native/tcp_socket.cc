@@ -85,7 +85,8 @@ class server final : public server_socket_impl, public event_target {
     driver& d = *driver::local();
     auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), cookie(), d.now());
     if (!l) {
-      throw std::system_error(int(l.error()), std::generic_category(), "listen");
+      throw std::system_error(int(l.error()), std::generic_category(),
+                              "listen on " + to_string(to_socket_address(local)));
     }
     _listener = *l;
     if (options.lba == load_balancing::none && smp::count > 1) {

@@ -17,7 +17,8 @@ class channel final : public datagram_channel_impl, public event_target {
     driver& d = *driver::local();
     auto s = d.stack().udp_open(local, cookie(), d.now());
     if (!s) {
-      throw std::system_error(int(s.error()), std::generic_category(), "UDP");
+      throw std::system_error(int(s.error()), std::generic_category(),
+                              "UDP socket " + to_string(to_socket_address(local)));
     }
     _socket = *s;
     _local = d.stack().udp_local(_socket);

@@ -60,7 +60,7 @@ descriptor make_socket(int type) {
 void bind_to(int fd, const socket_address& a) {
   sockaddr_in k = to_kernel(a);
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&k), sizeof k) != 0) {
-    throw_error(errno, "bind");
+    throw_error(errno, ("bind " + to_string(a)).c_str());
   }
 }
 
@@ -94,7 +94,7 @@ descriptor listen_on(const socket_address& a, const listen_options& options, boo
   }
   bind_to(fd.get(), a);
   if (::listen(fd.get(), options.backlog) != 0) {
-    throw_error(errno, "listen");
+    throw_error(errno, ("listen on " + to_string(a)).c_str());
   }
   return fd;
 }

@@ -30,6 +30,7 @@ extern "C" {
 #define SOLASTER_SHARDS_MAX 64u
 #define SOLASTER_NIC_VECTORS_MAX 32u
 #define SOLASTER_MEMORY_PIECES_MAX 64u
+#define SOLASTER_HOST_LINE_MAX 200u
 /* A deadline that never comes. */
 #define SOLASTER_NEVER UINT64_MAX
 
@@ -151,6 +152,11 @@ struct solaster_direct {
    * back. preempt_flag: null, preempt_at: EPERM when the calling thread is no shard. */
   uint32_t* (*preempt_flag)(void);
   int (*preempt_at)(uint64_t deadline_ns);
+
+  /* Tells the host one line of text, without its end of line, such as "listen tcp 10.0.2.15:7777 0/1": whoever started
+   * the guest acts on it (scripts/README.md lists the lines). Whole lines: callers do not interleave. ENODEV: nobody
+   * listens there; EINVAL: longer than SOLASTER_HOST_LINE_MAX, or a control character in it. */
+  int (*tell_host)(const char* line, size_t length);
 };
 
 #ifdef __cplusplus
@@ -158,8 +164,9 @@ struct solaster_direct {
 static_assert(offsetof(solaster_direct, shard_bind) == 16 && offsetof(solaster_direct, nic_count) == 40 &&
               offsetof(solaster_direct, shard_memory) == 72 && offsetof(solaster_direct, clock) == 88 &&
               offsetof(solaster_direct, signals_claim) == 120 && offsetof(solaster_direct, cpu_count) == 144 &&
-              offsetof(solaster_direct, preempt_at) == 160 && sizeof(solaster_direct) == 168 &&
-              sizeof(solaster_memory_piece) == 24 && sizeof(solaster_clock) == 40 && sizeof(solaster_nic) == 64);
+              offsetof(solaster_direct, preempt_at) == 160 && offsetof(solaster_direct, tell_host) == 168 &&
+              sizeof(solaster_direct) == 176 && sizeof(solaster_memory_piece) == 24 && sizeof(solaster_clock) == 40 &&
+              sizeof(solaster_nic) == 64);
 #endif
 
 #endif

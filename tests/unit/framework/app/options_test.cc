@@ -3,6 +3,7 @@
 #include "framework/app/log.hh"
 
 #include <gtest/gtest.h>
+#include <boost/program_options.hpp>
 
 using namespace solaster;
 
@@ -39,4 +40,54 @@ TEST(log, a_level_asked_for_by_name_holds_for_loggers_made_later) {
   EXPECT_TRUE(late.is_enabled(log_level::debug));
   EXPECT_TRUE(logger::set_level_of("not-made-yet", log_level::error));
   EXPECT_FALSE(late.is_enabled(log_level::warn));
+}
+
+namespace {
+
+// What reading this command line complains of; empty: nothing.
+std::string complaint(std::vector<const char*> words) {
+  namespace bpo = boost::program_options;
+  bpo::options_description d;
+  describe_engine_options(d, "warn");
+  words.insert(words.begin(), "program");
+  bpo::variables_map vm;
+  bpo::store(bpo::parse_command_line(int(words.size()), words.data(), d), vm);
+  bpo::notify(vm);
+  try {
+    read_engine_options(vm);
+  } catch (const option_error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+logger known_logger("known-to-the-options-test");
+
+}  // namespace
+
+TEST(options, a_level_for_a_logger_that_is_not_there_is_refused_with_the_names_there_are) {
+  std::string text = complaint({"--logger-log-level", "nosuch=debug"});
+  EXPECT_NE(text.find("no logger named nosuch; there are: "), std::string::npos) << text;
+  EXPECT_NE(text.find("known-to-the-options-test"), std::string::npos) << text;
+  EXPECT_EQ(complaint({"--logger-log-level", "known-to-the-options-test=error"}), "");
+  EXPECT_EQ(known_logger.level(), log_level::error);
+}
+
+TEST(options, what_only_the_native_stack_understands_is_refused_without_it) {
+  EXPECT_EQ(complaint({"--pcap", "file"}),
+            "--pcap is for the native network stack; add --network-stack native --tap NAME");
+  EXPECT_EQ(complaint({"--tap", "tap0"}), "--tap is for the native network stack; add --network-stack native");
+  for (const char* name : {"--host-ipv4-addr", "--netmask-ipv4-addr", "--gw-ipv4-addr"}) {
+    EXPECT_NE(complaint({name, "10.0.0.1"}), "") << name;
+    EXPECT_NE(complaint({name, "10.0.0.1", "--network-stack", "posix"}), "") << name;
+  }
+  EXPECT_NE(complaint({"--dhcp", "1"}), "");
+  EXPECT_EQ(complaint({"--network-stack", "native", "--tap", "tap0", "--pcap", "file"}), "");
+}
+
+TEST(options, a_mask_or_a_gateway_without_an_address_is_refused) {
+  EXPECT_NE(complaint({"--network-stack", "native", "--tap", "t", "--gw-ipv4-addr", "10.0.0.1"}), "");
+  EXPECT_EQ(complaint({"--network-stack", "native", "--tap", "t", "--gw-ipv4-addr", "10.0.0.1", "--host-ipv4-addr",
+                       "10.0.0.2"}),
+            "");
 }

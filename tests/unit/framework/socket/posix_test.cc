@@ -257,6 +257,7 @@ SOCKET_TEST(posix_tcp, a_taken_port_is_an_error_at_once) {
       ADD_FAILURE() << "listened twice";
     } catch (const std::system_error& e) {
       EXPECT_EQ(e.code().value(), EADDRINUSE);
+      EXPECT_NE(std::string(e.what()).find(to_string(listener.local_address())), std::string::npos) << e.what();
     }
   }
   co_return;

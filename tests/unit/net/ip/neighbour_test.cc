@@ -163,6 +163,18 @@ TEST(neighbour, beyond_the_link_goes_to_the_gateway) {
   EXPECT_EQ(h.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.254 to ff:ff:ff:ff:ff:ff"});
 }
 
+TEST(neighbour, the_gateway_is_asked_for_once_before_it_is_needed) {
+  with_socket h;
+  h.s->resolve_gateway(h.now);
+  EXPECT_EQ(h.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.254 to ff:ff:ff:ff:ff:ff"});
+  h.s->resolve_gateway(h.now);
+  EXPECT_EQ(h.sent(), lines{});
+  h.in(answer(254, 254));
+  datagram d{{}, {ipv4_address::of(192, 0, 2, 7), 9}, nullptr};
+  ASSERT_TRUE(h.s->udp_send(h.socket, std::move(d), h.now));
+  EXPECT_EQ(h.sent(), lines{"udp 10.0.0.1:1000 > 192.0.2.7:9 len 0 to 52:54:00:00:00:fe"});
+}
+
 TEST(neighbour, shard_zero_tells_the_others) {
   auto c = stack_host::default_config();
   c.shards = 2;
