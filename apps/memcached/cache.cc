@@ -14,13 +14,41 @@ namespace {
 
 constexpr size_t buckets_initial = 1 << 12;
 constexpr uint32_t relative_expiry_max_s = 60 * 60 * 24 * 30;
-constexpr unsigned evictions_per_allocation_max = 1000;
 constexpr unsigned crawl_period_s = 60;
-constexpr size_t arithmetic_value_max = 22;  // memcached's INCR_MAX_STORAGE_LEN, less the line end
+constexpr size_t memcached_header_bytes = 56;  // of its items, cas number included
+constexpr size_t arithmetic_value_max = 22;    // memcached's INCR_MAX_STORAGE_LEN, less the line end
 // What the table costs an item on average: a bucket pointer, up to half of the capacity unused.
 constexpr uint32_t table_share_bytes = 2 * sizeof(item*);
+constexpr size_t eviction_step_bytes = 64 << 10;  // when the allocator, not the budget, is what runs out
+
+void free_item(item* i) noexcept {
+  i->~item();
+  std::free(i);
+}
 
 }  // namespace
+
+// Where a loan comes back to. It lives until the cache is gone and the last loan is back.
+struct cache::lender {
+  cache* owner;
+  size_t loans = 0;
+};
+
+struct cache::loan final : deleter::impl {
+  lender* from;
+  item* what;
+
+  loan(lender* l, item* i) noexcept : from(l), what(i) { ++l->loans; }
+  void dispose() noexcept override {
+    if (cache* owner = from->owner)
+      owner->release(what);
+    else if (--what->refs == 0)
+      free_item(what);
+    if (--from->loans == 0 && !from->owner)
+      delete from;
+    std::free(this);  // as lend() allocated it; nothing to destroy
+  }
+};
 
 cache_stats& cache_stats::operator+=(const cache_stats& o) noexcept {
   // SAFETY: the structure is uint64_t members only.
@@ -32,10 +60,13 @@ cache_stats& cache_stats::operator+=(const cache_stats& o) noexcept {
   return *this;
 }
 
-cache::cache(cache_limits limits, int64_t wall_seconds) : _limits(limits), _wall_zero(wall_seconds - 2) {
+cache::cache(cache_limits limits, clock_seconds now)
+    : _limits(limits), _steady_zero(now.steady - _now), _wall_zero(now.wall - _now), _lender(new lender{this}) {
   _buckets = static_cast<item**>(std::calloc(buckets_initial, sizeof(item*)));
-  if (!_buckets)
+  if (!_buckets) {
+    delete _lender;
     throw std::bad_alloc();
+  }
   _bucket_capacity = _bucket_count = buckets_initial;
   _level_mask = buckets_initial - 1;
 }
@@ -44,6 +75,9 @@ cache::~cache() {
   while (_oldest)
     unlink(_oldest);
   std::free(_buckets);
+  _lender->owner = nullptr;
+  if (_lender->loans == 0)
+    delete _lender;
 }
 
 size_t cache::bucket_of(uint64_t hash) const noexcept {
@@ -131,28 +165,21 @@ std::variant<item*, allocation_failure> cache::allocate(std::string_view key, ui
   char suffix[item::suffix_max];
   if (value_size > _limits.item_bytes_max)
     return allocation_failure::too_large;
+  // Memcached's own size of it counts: what one stores, so does the other.
+  if (memcached_header_bytes + key.size() + 1 + value_size + 2 + (flags ? 4 : 0) > _limits.item_bytes_max)
+    return allocation_failure::too_large;
   unsigned suffix_size = item::write_suffix(suffix, flags, uint32_t(value_size));
   size_t bytes = sizeof(item) + key.size() + suffix_size + value_size + 2;
-  if (bytes > _limits.item_bytes_max)
-    return allocation_failure::too_large;
 
-  unsigned evicted = 0;
-  while (_item_bytes + bytes + table_share_bytes > _limits.bytes_max) {
-    if (evicted++ == evictions_per_allocation_max || !evict_one()) {
-      ++_stats.out_of_memory;
-      return allocation_failure::no_memory;
-    }
-  }
-  void* raw = std::malloc(bytes);
-  while (!raw) {  // the shard is out of memory before the budget is: make room
-    if (evicted++ >= evictions_per_allocation_max || !evict_one()) {
-      ++_stats.out_of_memory;
-      return allocation_failure::no_memory;
-    }
-    raw = std::malloc(bytes);
+  void* raw = make_room(bytes + table_share_bytes) ? allocate_or_evict(bytes) : nullptr;
+  uint32_t charge = raw ? uint32_t(malloc_usable_size(raw)) + table_share_bytes : 0;
+  if (!raw || !make_room(charge)) {  // the allocator rounds up
+    std::free(raw);
+    ++_stats.out_of_memory;
+    return allocation_failure::no_memory;
   }
   item* i = new (raw) item;
-  i->charge = uint32_t(malloc_usable_size(raw)) + table_share_bytes;
+  i->charge = charge;
   i->hash = hash;
   i->flags = flags;
   i->exptime = exptime;
@@ -167,10 +194,39 @@ std::variant<item*, allocation_failure> cache::allocate(std::string_view key, ui
   return i;
 }
 
+// Evicts until the budget has `bytes` left. Nothing is evicted when that cannot be: what is lent does not come back by
+// it.
+bool cache::make_room(size_t bytes) noexcept {
+  if (_item_bytes - _linked_bytes + bytes > _limits.bytes_max)
+    return false;
+  while (_item_bytes + bytes > _limits.bytes_max) {
+    if (!evict_one())
+      return false;
+  }
+  return true;
+}
+
+// The shard may run out before the budget does, or have no run of pages so long.
+void* cache::allocate_or_evict(size_t bytes) noexcept {
+  void* raw = std::malloc(bytes);
+  while (!raw && shrink(std::max(bytes, eviction_step_bytes)) != 0)
+    raw = std::malloc(bytes);
+  return raw;
+}
+
 void cache::destroy(item* i) noexcept {
   _item_bytes -= i->charge;
-  i->~item();
-  std::free(i);
+  free_item(i);
+}
+
+temporary_buffer<char> cache::lend(item* i, size_t skip) {
+  hold(i);  // eviction below may unlink it
+  auto* l = static_cast<loan*>(allocate_or_evict(sizeof(loan)));
+  if (!l) {
+    release(i);
+    throw std::bad_alloc();
+  }
+  return temporary_buffer<char>(i->text() + skip, i->text_size() - skip, deleter(new (l) loan(_lender, i)));
 }
 
 store_outcome cache::store(item* fresh, store_mode mode, uint64_t cas, uint64_t* new_cas) noexcept {
@@ -242,17 +298,6 @@ store_outcome cache::concatenate(item* old, item* fresh, bool append, uint64_t* 
   return outcome;
 }
 
-// A stored value as memcached's safe_strtoull reads it: blanks before the number, and anything after a blank behind it
-// (an earlier decr may have left padding).
-static std::optional<uint64_t> parse_stored_number(std::string_view text) noexcept {
-  constexpr std::string_view blanks = " \t\n\v\f\r";
-  size_t begin = text.find_first_not_of(blanks);
-  if (begin == text.npos)
-    return std::nullopt;
-  text.remove_prefix(begin);
-  return parse_number<uint64_t>(text.substr(0, text.find_first_of(blanks)));
-}
-
 arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool increment, uint64_t delta,
                                      uint64_t* value) noexcept {
   item* i = find(key, hash);
@@ -260,7 +305,8 @@ arithmetic_outcome cache::arithmetic(std::string_view key, uint64_t hash, bool i
     ++(increment ? _stats.incr_misses : _stats.decr_misses);
     return arithmetic_outcome::not_found;
   }
-  auto old = i->value_size <= arithmetic_value_max ? parse_stored_number(i->value_view()) : std::nullopt;
+  // An earlier decr may have left padding behind the number.
+  auto old = i->value_size <= arithmetic_value_max ? parse_number<uint64_t>(i->value_view()) : std::nullopt;
   if (!old)
     return arithmetic_outcome::not_numeric;
   *value = increment ? *old + delta : (*old > delta ? *old - delta : 0);
@@ -298,6 +344,7 @@ void cache::link(item* i) noexcept {
   i->hash_next = head;
   head = i;
   lru_push_front(i);
+  _linked_bytes += i->charge;
   ++_item_count;
   ++_stats.total_items;
   if (_item_count > _bucket_count)
@@ -311,6 +358,7 @@ void cache::unlink(item* i) noexcept {
   *p = i->hash_next;
   lru_remove(i);
   i->linked = false;
+  _linked_bytes -= i->charge;
   --_item_count;
   release(i);
 }
@@ -395,20 +443,26 @@ void cache::split_bucket() noexcept {
   }
 }
 
-void cache::flush(uint32_t when) noexcept {
+void cache::flush(int64_t exptime) noexcept {
   ++_stats.cmd_flush;
-  if (when > _now) {
-    _flush_at = when;
-  } else {
+  _flush_at = 0;
+  if (exptime > 0) {
+    uint32_t when = expiry_from_protocol(exptime);
+    if (when <= 1)
+      return;
+    _flush_at = when - 1;
+  }
+  if (_flush_at <= _now) {
     _flush_at = 0;
     _flushed_cas = _last_cas;
   }
 }
 
-void cache::tick(int64_t wall_seconds) noexcept {
-  int64_t now = wall_seconds - _wall_zero;
-  if (now > int64_t(_now))
-    _now = uint32_t(std::min<int64_t>(now, UINT32_MAX - 1));  // a clock set back does not revive anything
+void cache::tick(clock_seconds now) noexcept {
+  int64_t seconds = now.steady - _steady_zero;
+  if (seconds > int64_t(_now))
+    _now = uint32_t(std::min<int64_t>(seconds, UINT32_MAX - 1));
+  _wall_zero = now.wall - _now;
   if (_flush_at != 0 && _flush_at <= _now) {
     _flush_at = 0;
     _flushed_cas = _last_cas;
@@ -460,7 +514,7 @@ bool cache::is_valid() const noexcept {
     if (i->lru_next ? i->lru_next->lru_prev != i : _oldest != i)
       return false;
   }
-  return chained == _item_count && listed == _item_count && bytes <= _item_bytes;
+  return chained == _item_count && listed == _item_count && bytes == _linked_bytes && bytes <= _item_bytes;
 }
 
 }  // namespace solaster::memcached

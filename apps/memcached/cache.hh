@@ -1,13 +1,15 @@
 // One shard's part of the cache: hash table, eviction, expiry, budget. No I/O, no clock: seconds are handed in by
-// tick().
+// tick(). Only the steady clock decides what has expired; the wall clock says what an absolute expiry time means when
+// it is given.
 //
 // Eviction is second chance: a get only sets a bit; the hand walks from the oldest item, gives a read one another round
 // and evicts the first that was not read. Expired items die when they are met (lazily) and by a crawler that visits
 // every bucket about once a minute (actively). The table grows by splitting a few buckets with every insertion, so that
 // no request pays for all.
 //
-// Owns: the items that are linked. Units: seconds since `epoch` (the cache's own, starts at 2 so that 0 means never),
-// bytes as the allocator counts them. Errors: allocation_failure. Context: shard-local.
+// Owns: the items that are linked; what was lent outlives the cache. Units: seconds since `epoch` (the cache's own,
+// starts at 2 so that 0 means never), bytes as the allocator counts them. Errors: allocation_failure. Context:
+// shard-local.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +20,7 @@
 
 #include "apps/memcached/hash.hh"
 #include "apps/memcached/item.hh"
+#include "framework/memory/temporary_buffer.hh"
 
 namespace solaster::memcached {
 
@@ -25,6 +28,12 @@ struct cache_limits {
   uint64_t bytes_max = 64 << 20;      // items and table, this shard
   uint32_t item_bytes_max = 1 << 20;  // header, key and value of one item (memcached's -I)
   bool evict = true;                  // false: memcached's -M
+};
+
+// The host's two clocks: `steady` only goes forward, `wall` may be set.
+struct clock_seconds {
+  int64_t steady;
+  int64_t wall;
 };
 
 enum class allocation_failure { too_large, no_memory };
@@ -43,8 +52,7 @@ struct cache_stats {
 
 class cache {
  public:
-  // `wall_seconds`: the wall clock now, for absolute expiry times.
-  cache(cache_limits limits, int64_t wall_seconds);
+  cache(cache_limits limits, clock_seconds now);
   ~cache();
   cache(const cache&) = delete;
   cache& operator=(const cache&) = delete;
@@ -71,11 +79,16 @@ class cache {
       destroy(i);
   }
 
-  // Everything stored so far is gone; or is gone at `when` (> now()).
-  void flush(uint32_t when) noexcept;
+  // The bytes of item::text() from `skip` on, where they lie; the buffer holds the item. Throws bad_alloc when there is
+  // no memory for that even after eviction.
+  temporary_buffer<char> lend(item* i, size_t skip);
+
+  // flush_all's argument: what is stored is gone now (0 or less), or once so many seconds (or an absolute time) are
+  // over. As in memcached a delay of one second is none, and a time long past only takes back an earlier delay.
+  void flush(int64_t exptime) noexcept;
 
   // Once a second: the new time, delayed flushes, a part of the crawl.
-  void tick(int64_t wall_seconds) noexcept;
+  void tick(clock_seconds now) noexcept;
   uint32_t now() const noexcept { return _now; }
   // A protocol expiry time (0 never; negative: in the past; up to 30 days relative; else absolute) in cache seconds.
   uint32_t expiry_from_protocol(int64_t exptime) const noexcept;
@@ -92,6 +105,8 @@ class cache {
   bool is_valid() const noexcept;
 
  private:
+  struct lender;
+  struct loan;
   size_t bucket_of(uint64_t hash) const noexcept;
   item* find(std::string_view key, uint64_t hash) noexcept;
   bool is_dead(const item* i) const noexcept;
@@ -101,6 +116,8 @@ class cache {
   void lru_push_front(item* i) noexcept;
   void lru_remove(item* i) noexcept;
   bool evict_one() noexcept;
+  bool make_room(size_t bytes) noexcept;
+  void* allocate_or_evict(size_t bytes) noexcept;
   void split_bucket() noexcept;
   void crawl(size_t buckets) noexcept;
   store_outcome concatenate(item* old, item* fresh, bool append, uint64_t* new_cas) noexcept;
@@ -113,14 +130,17 @@ class cache {
   size_t _level_mask = 0;
   item* _newest = nullptr;
   item* _oldest = nullptr;
-  uint64_t _item_bytes = 0;  // sum of the charges of all items alive, linked or only held
-  uint64_t _item_count = 0;  // linked
+  uint64_t _item_bytes = 0;    // sum of the charges of all items alive, linked or only held
+  uint64_t _linked_bytes = 0;  // sum of the charges of the linked ones: what eviction can give
+  uint64_t _item_count = 0;    // linked
   uint64_t _last_cas = 0;
   uint64_t _flushed_cas = 0;  // items with cas up to this are gone
   uint32_t _now = 2;
   uint32_t _flush_at = 0;  // 0: no delayed flush
-  int64_t _wall_zero;      // wall clock at cache second 0
+  int64_t _steady_zero;    // steady clock at cache second 0
+  int64_t _wall_zero;      // wall clock at cache second 0, as it stood at the last tick
   size_t _crawl_position = 0;
+  lender* _lender;
   cache_stats _stats;
 };
 

@@ -33,8 +33,9 @@ future<int> serve(app_template& app) {
     fmt::print(stderr, "memcached: the host gives no entropy\n");
     co_return 71;  // EX_OSERR
   }
+  memcached::seats places(options.connections_max);
   sharded<memcached::server> servers;
-  co_await servers.start(std::ref(servers), options, seed);
+  co_await servers.start(std::ref(servers), std::ref(places), options, seed);
   auto started = co_await coroutine::as_future(servers.invoke_on_all([](memcached::server& s) { return s.start(); }));
   int status = 0;
   if (started.failed()) {

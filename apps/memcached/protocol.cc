@@ -1,6 +1,8 @@
 #include "apps/memcached/protocol.hh"
 
+#include <algorithm>
 #include <climits>
+#include <utility>
 
 #include "framework/base/check.hh"
 
@@ -17,7 +19,16 @@ constexpr std::string_view bad_delete = "CLIENT_ERROR bad command line format.  
 constexpr std::string_view not_numeric = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 constexpr std::string_view too_large = "SERVER_ERROR object too large for cache\r\n";
 constexpr std::string_view no_memory = "SERVER_ERROR out of memory storing object\r\n";
+constexpr std::string_view no_memory_to_answer = "SERVER_ERROR out of memory writing get response\r\n";
 constexpr std::string_view end_line = "END\r\n";
+
+// Spec: memcached's doc/protocol-binary.xml: the header of a request and of a response.
+constexpr size_t binary_header_size = 24;
+constexpr uint8_t binary_request_magic = 0x80, binary_response_magic = 0x81, binary_unknown_command = 0x81;
+constexpr size_t binary_opcode_at = 1, binary_status_at = 7, binary_body_size_at = 11, binary_opaque_at = 12;
+constexpr std::string_view binary_refusal = "the text protocol only";
+
+constexpr size_t batch_kept_max = 64;  // operations that a session keeps memory for between batches
 
 // Takes the next word off the front of `rest`; empty when there is none.
 std::string_view next_word(std::string_view& rest) noexcept {
@@ -30,6 +41,19 @@ std::string_view next_word(std::string_view& rest) noexcept {
     ++p;  // words are short
   rest = {p, size_t(end - p)};
   return {begin, size_t(p - begin)};
+}
+
+using tokens = std::array<std::string_view, tokens_max>;
+// As in memcached the last word counts, even where it stands in another's place.
+bool is_noreply(const tokens& t, size_t count) noexcept {
+  return t[count - 1] == "noreply";
+}
+
+// "get " and one key.
+bool is_simple_get(std::string_view line) noexcept {
+  if (line.size() <= 4 || line.size() > 4 + key_length_max || std::memcmp(line.data(), "get ", 4) != 0)
+    return false;
+  return !has_blank({line.data() + 4, line.size() - 4});
 }
 
 std::string_view outcome_text(store_outcome outcome) noexcept {
@@ -101,7 +125,7 @@ void execute(cache& c, const operation& op, reply& out, bool value_is_foreign) {
     case kind::get_and_touch:
       if (item* i = op.what == kind::get ? c.get(op.key, op.hash)
                                          : c.get_and_touch(op.key, op.hash, c.expiry_from_protocol(op.exptime))) {
-        out.append_value(i, op.with_cas);
+        out.append_value(c, i, op.with_cas);
       }
       return;
     case kind::touch:
@@ -128,11 +152,11 @@ void execute_round(cache& c, unsigned shard, std::span<operation> operations, re
   for (auto& op : operations) {
     if (op.shard != shard || op.done)
       continue;
-    if (out.text().size() >= batch_reply_max)
+    if (out.is_full())
       return;
-    op.reply_begin = out.text().size();
+    op.reply_begin = out.size();
     execute(c, op, out, values_are_foreign);
-    op.reply_end = out.text().size();
+    op.reply_end = out.size();
     op.done = true;
   }
 }
@@ -147,40 +171,42 @@ session::~session() {
   }
 }
 
-session::progress session::feed(std::string_view input, reply& out) {
+session::progress session::feed(std::string_view input, reply& out, size_t values_max) {
   size_t at = 0;
   _admin.what = admin_request::kind::none;
-  DCHECK(_batch.empty());
+  _values_max = values_max;
+  DCHECK(_batch.empty() && !out.is_full());
   while (at < input.size()) {
     std::string_view rest = input.substr(at);
-    if (mid_value()) [[unlikely]] {
-      at += take_value(rest, out);
-    } else {
-      const char* newline = find_newline(rest);
-      if (!newline) {
-        size_t blanks = rest.size() > line_max ? rest.find_first_not_of(' ') : 0;
-        if (rest.size() > line_max) {
-          bool is_get =
-              blanks <= 100 && (rest.substr(blanks).starts_with("get ") || rest.substr(blanks).starts_with("gets "));
-          if (!is_get || rest.size() > get_line_max)
-            return {input.size(), verdict::close};
-        }
-        break;
+    if (_inside != inside::nothing) [[unlikely]] {
+      if (_inside == inside::whole_connection) {  // its first byte says which protocol it speaks
+        if (uint8_t(rest.front()) == binary_request_magic)
+          return {at, refuse_binary(rest, out) ? verdict::binary : verdict::more};
+        _inside = inside::nothing;
+        continue;
       }
+      size_t taken = go_on(rest, out);
+      if (taken == 0)
+        break;  // half a key
+      at += taken;
+    } else if (const char* newline = find_newline(rest)) [[likely]] {
       std::string_view line = rest.substr(0, size_t(newline - rest.data()));
       at += line.size() + 1;
       if (!line.empty() && line.back() == '\r')
         line.remove_suffix(1);
-      if (line.size() > 4 && std::memcmp(line.data(), "get ", 4) == 0) {
-        std::string_view key = line.substr(4);
-        if (key.size() <= key_length_max && !has_blank(key)) [[likely]] {
-          simple_get(key, out);
-        } else {
-          retrieve(key, false, std::nullopt, out);
-        }
+      if (is_simple_get(line) && _values_max == unlimited) [[likely]] {
+        simple_get({line.data() + 4, line.size() - 4}, out);
       } else {
         command(line, out);
+        if (_inside == inside::keys)
+          at = size_t(_keys - input.data());
       }
+    } else if (rest.size() <= line_max) {
+      break;
+    } else if (begin_long_line(rest)) {
+      at = size_t(_keys - input.data());
+    } else {
+      return {input.size(), verdict::close};
     }
     if (_closing)
       return {at, verdict::close};
@@ -188,21 +214,82 @@ session::progress session::feed(std::string_view input, reply& out) {
       return {at, verdict::admin};
     if (_batch.size() >= batch_max)
       break;
-    if (out.size() >= reply_soft_max) [[unlikely]]
+    if (out.is_full()) [[unlikely]]
       return {at, _batch.empty() ? verdict::pause : verdict::batch};
   }
   return {at, _batch.empty() ? verdict::more : verdict::batch};
 }
 
+// A long line without an end must be a get: its keys are next. False: it is not.
+bool session::begin_long_line(std::string_view input) noexcept {
+  constexpr size_t blanks_max = 100;  // memcached's
+  size_t blanks = input.find_first_not_of(' ');
+  if (blanks > blanks_max)
+    return false;
+  std::string_view line = input.substr(blanks);
+  bool with_cas = line.starts_with("gets ");
+  if (!with_cas && !line.starts_with("get "))
+    return false;
+  _inside = inside::keys;
+  _retrieval = {.what = operation::kind::get, .with_cas = with_cas};
+  _any_key = false;
+  _keys = line.data() + (with_cas ? 5 : 4);
+  return true;
+}
+
+// Answers a request of the binary protocol in its own words, so that its client knows. False: the header is not here
+// yet.
+bool session::refuse_binary(std::string_view request, reply& out) {
+  if (request.size() < binary_header_size)
+    return false;
+  char header[binary_header_size] = {};
+  header[0] = char(binary_response_magic);
+  header[binary_opcode_at] = request[binary_opcode_at];
+  header[binary_status_at] = char(binary_unknown_command);
+  header[binary_body_size_at] = char(binary_refusal.size());
+  std::memcpy(header + binary_opaque_at, request.data() + binary_opaque_at, 4);
+  out.append({header, sizeof(header)});
+  out.append(binary_refusal);
+  return true;
+}
+
+// Bytes of `input` that belong to the command under way; 0 when it needs more of them.
+size_t session::go_on(std::string_view input, reply& out) {
+  switch (_inside) {
+    case inside::nothing:
+    case inside::whole_connection:
+      break;
+    case inside::value:
+      return take_value(input, out);
+    case inside::refused_value: {
+      size_t n = size_t(std::min<uint64_t>(_swallow, input.size()));
+      _swallow -= n;
+      if (_swallow == 0)
+        _inside = inside::nothing;
+      return n;
+    }
+    case inside::keys:
+      return take_keys(input, out);
+    case inside::refused_line: {
+      size_t newline = input.find('\n');
+      if (newline == input.npos)
+        return input.size();
+      _inside = inside::nothing;
+      return newline + 1;
+    }
+  }
+  __builtin_unreachable();
+}
+
 // Carries out now, or queues where something before it is queued already or the key lives elsewhere.
-void session::run(operation op, reply& out) {
+void session::run(const operation& op, reply& out) {
   bool here = op.what == operation::kind::literal || is_local(op.hash);
   if (here && _batch.empty()) {
     execute(_cache, op, out, false);
     return;
   }
-  op.shard = here ? _where.shard : shard_of(op.hash);
   _batch.push_back(op);
+  _batch.back().shard = here ? _where.shard : shard_of(op.hash);
 }
 
 void session::say(std::string_view text, bool noreply, reply& out) {
@@ -219,7 +306,7 @@ void session::simple_get(std::string_view key, reply& out) {
   uint64_t hash = hash_key(key, _where.seed);
   if (is_local(hash) && _batch.empty()) [[likely]] {
     if (item* i = _cache.get(key, hash))
-      out.append_value(i, false);
+      out.append_value(_cache, i, false);
     out.append(end_line);
     return;
   }
@@ -284,26 +371,69 @@ void session::command(std::string_view line, reply& out) {
   say(error_line, false, out);
 }
 
-// get and gets: every key is checked before the first is answered.
+// Leaves the keys to take_keys. Those of a line of up to line_max bytes are checked before the first is answered.
 void session::retrieve(std::string_view keys, bool with_cas, std::optional<int64_t> touch, reply& out) {
   std::string_view rest = keys;
   size_t count = 0;
-  for (auto key = next_word(rest); !key.empty(); key = next_word(rest), ++count) {
+  for (auto key = next_word(rest); !key.empty() && keys.size() <= line_max; key = next_word(rest), ++count) {
     if (key.size() > key_length_max)
       return say(bad_format, false, out);
   }
-  if (count == 0 && !touch)
-    return say(error_line, false, out);
-  rest = keys;
-  for (auto key = next_word(rest); !key.empty(); key = next_word(rest)) {
-    run({.what = touch ? operation::kind::get_and_touch : operation::kind::get,
-         .with_cas = with_cas,
-         .key = key,
-         .hash = hash_key(key, _where.seed),
-         .exptime = touch.value_or(0)},
-        out);
+  if (keys.empty() || (count == 0 && keys.size() <= line_max))
+    return say(touch ? end_line : error_line, false, out);
+  _inside = inside::keys;
+  _retrieval = {.what = touch ? operation::kind::get_and_touch : operation::kind::get,
+                .with_cas = with_cas,
+                .exptime = touch.value_or(0)};
+  _any_key = false;
+  _keys = keys.data();
+}
+
+// Answers keys until the line ends, or the reply or the batch is full. A word whose end has not come stays.
+size_t session::take_keys(std::string_view input, reply& out) {
+  size_t at = 0;
+  while (!out.is_full() && _batch.size() < batch_max) {
+    while (at < input.size() && input[at] == ' ')
+      ++at;
+    size_t end = at;
+    while (end < input.size() && input[end] != ' ' && input[end] != '\n')
+      ++end;
+    bool cut = end == input.size();
+    if (cut && end - at <= key_length_max + 1)  // its last byte may be the line end's \r
+      return at;
+    bool last = !cut && input[end] == '\n';
+    std::string_view key = input.substr(at, end - at);
+    if (last && key.ends_with('\r'))
+      key.remove_suffix(1);
+    at = end + last;
+    if (key.size() > key_length_max) {
+      refuse_line(bad_format, last, out);
+      return at;
+    }
+    if (!key.empty()) {
+      if (out.size() >= _values_max) [[unlikely]] {
+        refuse_line(no_memory_to_answer, last, out);
+        return at;
+      }
+      _retrieval.key = key;
+      _retrieval.hash = hash_key(key, _where.seed);
+      run(_retrieval, out);
+      _any_key = true;
+    }
+    if (last) {
+      _inside = inside::nothing;
+      bool touch = _retrieval.what == operation::kind::get_and_touch;
+      say(_any_key || touch ? end_line : error_line, false, out);
+      return at;
+    }
   }
-  say(end_line, false, out);
+  return at;
+}
+
+// In place of END; the rest of the line is passed over.
+void session::refuse_line(std::string_view text, bool at_its_end, reply& out) {
+  _inside = at_its_end ? inside::nothing : inside::refused_line;
+  say(text, false, out);
 }
 
 void session::get_and_touch(std::string_view rest, bool with_cas, reply& out) {
@@ -311,18 +441,17 @@ void session::get_and_touch(std::string_view rest, bool with_cas, reply& out) {
   std::string_view keys = rest;
   if (time.empty())
     return say(error_line, false, out);
-  auto exptime = parse_number<int64_t>(time);
+  auto exptime = parse_truncated(time);
   if (!exptime)
     return say(bad_exptime, false, out);
   retrieve(keys, with_cas, *exptime, out);
 }
 
 void session::update(const tokens& t, size_t count, store_mode mode, reply& out) {
-  size_t words = mode == store_mode::cas ? 6 : 5;
-  bool noreply = count > words && t[count - 1] == "noreply";
+  bool noreply = is_noreply(t, count);
   auto flags = parse_number<uint64_t>(t[2]);  // as memcached: the low 32 bits are kept
-  auto exptime = parse_number<int64_t>(t[3]);
-  auto size = parse_number<int32_t>(t[4]);
+  auto exptime = parse_truncated(t[3]);
+  auto size = parse_truncated(t[4]);
   std::optional<uint64_t> cas = mode == store_mode::cas ? parse_number<uint64_t>(t[5]) : 0;
   if (t[1].size() > key_length_max || !flags || !exptime || !size || !cas || *size < 0 || *size > INT_MAX - 2) {
     return say(bad_format, noreply, out);
@@ -332,12 +461,14 @@ void session::update(const tokens& t, size_t count, store_mode mode, reply& out)
   auto made = _cache.allocate(t[1], hash, uint32_t(*flags), _cache.expiry_from_protocol(*exptime), size_t(*size));
   if (auto* failure = std::get_if<allocation_failure>(&made)) {
     _swallow = uint64_t(*size) + 2;
+    _inside = inside::refused_value;
     // What was there is stale now: memcached drops it.
     if (mode == store_mode::set) {
       run({.what = operation::kind::remove, .noreply = true, .key = t[1], .hash = hash}, out);
     }
     return say(*failure == allocation_failure::too_large ? too_large : no_memory, noreply, out);
   }
+  _inside = inside::value;
   _pending_value = std::get<item*>(made);
   _pending_filled = 0;
   _pending = {.what = operation::kind::store,
@@ -349,13 +480,7 @@ void session::update(const tokens& t, size_t count, store_mode mode, reply& out)
               .number = *cas};
 }
 
-// Bytes of `input` that belong to the value under way or to a refused one.
 size_t session::take_value(std::string_view input, reply& out) {
-  if (_swallow > 0) {
-    size_t n = size_t(std::min<uint64_t>(_swallow, input.size()));
-    _swallow -= n;
-    return n;
-  }
   size_t value_size = _pending_value->value_size;
   size_t taken = 0;
   if (_pending_filled < value_size) {
@@ -372,17 +497,20 @@ size_t session::take_value(std::string_view input, reply& out) {
 }
 
 void session::value_complete(reply& out) {
-  item* value = std::exchange(_pending_value, nullptr);
+  _inside = inside::nothing;
   if (_pending_end[0] != '\r' || _pending_end[1] != '\n') {
-    _cache.release(value);
+    _cache.release(std::exchange(_pending_value, nullptr));
     return say(bad_chunk, _pending.noreply, out);
   }
-  _pending.value = value;
+  _pending.value = _pending_value;
+  if (_batch.size() == _batch.capacity() && (!_batch.empty() || !is_local(_pending.hash)))
+    _batch.reserve(std::max<size_t>(16, 2 * _batch.size()));  // may throw: the value is still the session's
+  _pending_value = nullptr;
   run(_pending, out);
 }
 
 void session::remove(const tokens& t, size_t count, reply& out) {
-  bool noreply = count > 2 && t[count - 1] == "noreply";
+  bool noreply = count > 2 && is_noreply(t, count);
   // A zero (the hold time of very old clients) may stand before noreply; anything else is refused.
   bool usage = count == 2 || (count == 3 && (t[2] == "0" || noreply)) || (count == 4 && t[2] == "0" && noreply);
   if (!usage)
@@ -393,7 +521,7 @@ void session::remove(const tokens& t, size_t count, reply& out) {
 }
 
 void session::arithmetic(const tokens& t, size_t count, bool increment, reply& out) {
-  bool noreply = count > 3 && t[3] == "noreply";
+  bool noreply = is_noreply(t, count);
   if (t[1].size() > key_length_max)
     return say(bad_format, noreply, out);
   auto delta = parse_number<uint64_t>(t[2]);
@@ -409,10 +537,10 @@ void session::arithmetic(const tokens& t, size_t count, bool increment, reply& o
 }
 
 void session::touch(const tokens& t, size_t count, reply& out) {
-  bool noreply = count > 3 && t[3] == "noreply";
+  bool noreply = is_noreply(t, count);
   if (t[1].size() > key_length_max)
     return say(bad_format, noreply, out);
-  auto exptime = parse_number<int64_t>(t[2]);
+  auto exptime = parse_truncated(t[2]);
   if (!exptime)
     return say(bad_exptime, noreply, out);
   run({.what = operation::kind::touch,
@@ -424,30 +552,27 @@ void session::touch(const tokens& t, size_t count, reply& out) {
 }
 
 void session::flush_all(const tokens& t, size_t count, reply& out) {
-  bool noreply = count > 1 && t[count - 1] == "noreply";
-  std::optional<int64_t> delay = 0;
+  bool noreply = is_noreply(t, count);
+  std::optional<int32_t> delay = 0;
   if (count > (noreply ? 2u : 1u))
-    delay = parse_number<int64_t>(t[1]);
+    delay = parse_truncated(t[1]);
   if (!delay)
     return say(bad_exptime, noreply, out);
   _admin = {.what = admin_request::kind::flush_all, .noreply = noreply, .exptime = *delay};
 }
 
 void session::verbosity(const tokens& t, size_t count, reply& out) {
-  bool noreply = count > 1 && t[count - 1] == "noreply";
+  bool noreply = is_noreply(t, count);
   if (count < 2 || count > 3)
     return say(error_line, false, out);
-  auto level = parse_number<uint32_t>(t[1]);
+  auto level = parse_number<uint64_t>(t[1]);
   if (!level)
     return say(bad_format, noreply, out);
-  _admin = {.what = admin_request::kind::verbosity, .noreply = noreply, .level = *level};
+  _admin = {.what = admin_request::kind::verbosity, .noreply = noreply, .level = unsigned(*level)};
 }
 
 void session::stats(const tokens& t, size_t count) {
-  std::string argument;
-  for (size_t i = 1; i < count; ++i)
-    argument.append(i > 1 ? " " : "").append(t[i]);
-  _admin = {.what = admin_request::kind::stats, .argument = std::move(argument)};
+  _admin = {.what = admin_request::kind::stats, .argument = std::string(count > 1 ? t[1] : std::string_view())};
 }
 
 void session::take_answer(unsigned shard, std::string_view text) {
@@ -467,10 +592,17 @@ bool session::holds_answer(unsigned shard) const noexcept {
   return false;
 }
 
-bool session::emit_answers(reply& out) {
+bool session::emit_answers(reply& out, std::span<std::optional<temporary_buffer<char>>> answers) {
   for (; _emitted < _batch.size() && _batch[_emitted].answered; ++_emitted) {
+    if (out.is_full())
+      return false;
     operation& op = _batch[_emitted];
-    out.append(op.answer);
+    if (op.answer.size() >= reference_min) {
+      auto& whole = *answers[op.shard];
+      out.insert(whole.share(size_t(op.answer.data() - whole.get()), op.answer.size()));
+    } else {
+      out.append(op.answer);
+    }
     // A local store took the item; one of another shard copied it.
     if (op.value && op.shard != _where.shard)
       _cache.release(op.value);
@@ -480,6 +612,8 @@ bool session::emit_answers(reply& out) {
     return false;
   _emitted = 0;
   _batch.clear();
+  if (_batch.capacity() > batch_kept_max)
+    std::vector<operation>().swap(_batch);
   return true;
 }
 

@@ -1,118 +1,105 @@
-// The bytes of an answer as they gather: text in one growing buffer, large items by reference.
+// The bytes of answers as they gather, up to a bound: small ones copied into one run of text, large items by reference.
 //
-// Owns: its buffer, and a reference on each item it points to. Context: one shard. Limits: the session stops feeding at
-// reply_soft_max; a single answer may pass it.
+// The text lies in memory that the shard lends out (`reply_storage`), but what the reply is, its size and its
+// references, lives and dies with this object. So a reply that is given up, by an exception too, leaves nothing for the
+// next; and it does not live across a suspension, where another reply may use the storage.
+//
+// Owns: its references. Borrows: the storage. Context: one shard, no suspension. Errors: bad_alloc from append_value,
+// take and flatten, after which the reply is as it was. Limits: whoever fills it stops when is_full(); until then there
+// is room for one more answer.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
-#include <memory>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "apps/memcached/cache.hh"
+#include "framework/base/check.hh"
+#include "framework/memory/temporary_buffer.hh"
 
 namespace solaster::memcached {
 
-inline constexpr size_t reply_soft_max = 32 << 10;
+inline constexpr size_t reply_max = 32 << 10;  // from here on it is full; the last answer may pass it
 // Items of at least this size are sent from where they lie; below, a copy is cheaper than a reference.
-inline constexpr size_t reference_min = 8 << 10;
+inline constexpr size_t reference_min = 2 << 10;
+// The most text that one answer takes: a VALUE line with its number, a value below reference_min, END.
+inline constexpr size_t answer_text_max = reference_min + 512;
+static_assert(answer_text_max >=
+              6 + key_length_max + item::suffix_max + 1 + decimal_digits_max + 2 + reference_min + 5);
+
+struct reply_storage {
+  char text[reply_max + answer_text_max];
+};
 
 class reply {
  public:
-  struct reference {
-    size_t at;  // position in text() where the item's bytes go
-    item* what;
-    size_t skip;  // bytes of item::text() already in text()
-  };
+  explicit reply(reply_storage& storage) noexcept : _text(storage.text) {}
+  reply(const reply&) = delete;
 
-  explicit reply(cache* owner = nullptr) : _owner(owner) {}
-  reply(reply&& o) noexcept
-      : _owner(o._owner),
-        _begin(std::move(o._begin)),
-        _size(std::exchange(o._size, 0)),
-        _capacity(std::exchange(o._capacity, 0)),
-        _referenced(std::exchange(o._referenced, 0)),
-        _references(std::move(o._references)) {}
-  reply& operator=(reply&&) = delete;
-  ~reply() { clear(); }
-
-  void append(std::string_view text) {
+  void append(std::string_view text) noexcept {
     if (text.empty())
       return;
-    std::memcpy(reserve(text.size()), text.data(), text.size());
-    _size += text.size();
+    std::memcpy(room_for(text.size()), text.data(), text.size());
+    _text_size += text.size();
   }
-  void append_number(uint64_t n) { commit(write_number(reserve(decimal_digits_max), n)); }
-  // A VALUE line with its data. With an owner (the item's cache), large items are referenced.
-  void append_value(item* i, bool with_cas) {
+  void append_number(uint64_t n) noexcept { commit(write_number(room_for(decimal_digits_max), n)); }
+  // A VALUE line with its data, of an item of `owner`.
+  void append_value(cache& owner, item* i, bool with_cas) {
     size_t text_size = i->text_size();
-    bool by_reference = _owner && text_size >= reference_min;
-    char* p = reserve(6 + 1 + decimal_digits_max + (by_reference ? size_t(i->key_size) + i->suffix_size : text_size));
+    if (text_size >= reference_min) [[unlikely]]
+      return append_reference(owner, i, with_cas);
+    char* p = room_for(6 + 1 + decimal_digits_max + text_size);
     std::memcpy(p, "VALUE ", 6);
     p += 6;
     size_t skip = 0;
     if (with_cas) {
-      std::string_view head = i->head();
-      std::memcpy(p, head.data(), head.size());
-      p += head.size();
-      *p++ = ' ';
-      p = write_number(p, i->cas);
-      skip = head.size();
+      p = write_cas_head(p, i);
+      skip = i->head().size();
     }
-    if (by_reference) {
-      commit(p);
-      _owner->hold(i);
-      _references.push_back({_size, i, skip});
-      _referenced += text_size - skip;
-    } else {
-      std::memcpy(p, i->text() + skip, text_size - skip);
-      commit(p + text_size - skip);
-    }
+    std::memcpy(p, i->text() + skip, text_size - skip);
+    commit(p + text_size - skip);
+  }
+  // Bytes that stay where they are.
+  void insert(temporary_buffer<char> bytes) {
+    size_t n = bytes.size();
+    _references.push_back({_text_size, std::move(bytes)});
+    _referenced += n;
   }
 
-  std::string_view text() const noexcept { return {_begin.get(), _size}; }
-  // Gives the caller the references; it releases the items.
-  std::vector<reference> take_references() noexcept {
-    _referenced = 0;
-    return std::exchange(_references, {});
-  }
-  bool has_references() const noexcept { return !_references.empty(); }
-  size_t size() const noexcept { return _size + _referenced; }
+  bool is_full() const noexcept { return size() >= reply_max; }
+  size_t size() const noexcept { return _text_size + _referenced; }
   bool empty() const noexcept { return size() == 0; }
-  void clear() noexcept {
-    for (auto& r : _references)
-      _owner->release(r.what);
-    _references.clear();
-    _referenced = 0;
-    _size = 0;
-    if (_capacity > 4 * reply_soft_max) {
-      _begin.reset();
-      _capacity = 0;
-    }
-  }
+  bool has_references() const noexcept { return !_references.empty(); }
+  std::string_view text() const noexcept { return {_text, _text_size}; }
+
+  // Moves everything, in order, behind `out`, text in buffers of just its size. The reply is empty then.
+  void take(std::vector<temporary_buffer<char>>& out);
+  // A copy of everything in one piece.
+  temporary_buffer<char> flatten() const;
 
  private:
-  char* reserve(size_t n) {
-    if (_capacity - _size < n) [[unlikely]]
-      grow(n);
-    return _begin.get() + _size;
-  }
-  void commit(char* end) noexcept { _size = size_t(end - _begin.get()); }
-  void grow(size_t n) {
-    size_t capacity = std::max({_capacity * 2, _size + n, size_t(1024)});
-    auto larger = std::make_unique_for_overwrite<char[]>(capacity);
-    if (_size)
-      std::memcpy(larger.get(), _begin.get(), _size);
-    _begin = std::move(larger);
-    _capacity = capacity;
-  }
+  struct reference {
+    size_t at;  // position in the text where the bytes go
+    temporary_buffer<char> bytes;
+  };
 
-  cache* _owner;
-  std::unique_ptr<char[]> _begin;
-  size_t _size = 0;
-  size_t _capacity = 0;
+  void append_reference(cache& owner, item* i, bool with_cas);
+  static char* write_cas_head(char* p, const item* i) noexcept {
+    std::string_view head = i->head();
+    std::memcpy(p, head.data(), head.size());
+    p += head.size();
+    *p++ = ' ';
+    return write_number(p, i->cas);
+  }
+  char* room_for(size_t n) noexcept {
+    CHECK(n <= sizeof(reply_storage::text) - _text_size);
+    return _text + _text_size;
+  }
+  void commit(char* end) noexcept { _text_size = size_t(end - _text); }
+
+  char* _text;
+  size_t _text_size = 0;
   size_t _referenced = 0;
   std::vector<reference> _references;
 };

@@ -122,6 +122,13 @@ std::string settings_stats(const server_options& o, unsigned threads) {
   return s.end();
 }
 
+std::string slab_stats(const shard_figures& sum) {
+  stat_lines s;
+  s.add("active_slabs", 0);
+  s.add("total_malloced", sum.item_bytes);
+  return s.end();
+}
+
 std::string item_stats(const shard_figures& sum) {
   stat_lines s;
   if (sum.items) {  // one class: there are no slabs

@@ -46,6 +46,7 @@ struct process_figures {
 
 std::string general_stats(const shard_figures& sum, const process_figures& process, const server_options& options);
 std::string settings_stats(const server_options& options, unsigned threads);
+std::string slab_stats(const shard_figures& sum);
 std::string item_stats(const shard_figures& sum);
 std::string connection_stats(const std::vector<connection_figures>& connections);
 

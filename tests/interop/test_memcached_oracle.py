@@ -12,6 +12,10 @@ from solaster.testing import guest_test, host_test
 
 LONG = b"k" * 251
 BIG = b"v" * (1 << 20)
+# Of every kind of number that some command reads.
+NUMBERS = (b"2147483647", b"2147483648", b"-2147483648", b"-2147483649", b"4294967295", b"4294967296", b"4294967297", b"99999999999",
+           b"9223372036854775807", b"9223372036854775808", b"18446744073709551615", b"18446744073709551616", b"2592000",
+           b"2592001", b"-1", b"1", b" 5", b"5x", b"0x10", b"+5", b"1e3", b"", b"-", b"5\t", b"\t5", b"5\tx", b"\v5", b"+-5")
 STORE_A = b"set a 0 0 1\r\nx\r\n"
 SCRIPTS = [
     # storing: sizes, flags, expiry, what is missing or too much
@@ -51,9 +55,28 @@ SCRIPTS = [
     STORE_A + b"flush_all 100\r\nget a\r\nflush_all\r\n",
     b"verbosity\r\n", b"verbosity 0\r\n", b"verbosity x\r\n", b"verbosity 0 noreply\r\n", b"verbosity noreply\r\n",
     b"verbosity 0 2\r\n", b"verbosity 0 2 3\r\n", b"verbosity 0 1 2 3\r\n",
+    *(script % n for n in NUMBERS for script in
+      (b"set a 0 %s 1\r\nx\r\nget a\r\n", STORE_A + b"touch a %s\r\nget a\r\n", STORE_A + b"gat %s a\r\nget a\r\n",
+       STORE_A + b"flush_all %s\r\nget a\r\n", b"verbosity %s\r\n", b"set a %s 0 1\r\nx\r\nget a\r\n",
+       STORE_A + b"cas a 0 0 1 %s\r\ny\r\n", b"set a 0 0 1\r\n5\r\nincr a %s\r\n")),
+    STORE_A + b"flush_all 100\r\nflush_all 2592001\r\nget a\r\n",
+    # noreply as the last word, whatever is wrong before it
+    *(STORE_A + command + b" noreply\r\nget a\r\n" for command in
+      (b"set", b"set a", b"set a 0 0", b"set a 0 0 1 2", b"set a x 0 1", b"add a 0", b"append a 0 0", b"prepend x x x x", b"cas a",
+       b"cas a 0 0", b"cas a 0 0 1", b"cas a 0 0 1 x", b"incr", b"incr a", b"incr a x", b"incr a 1", b"incr a 1 2", b"decr a",
+       b"delete", b"delete a", b"delete a b", b"delete a 0 b", b"delete a b c", b"touch", b"touch a", b"touch a x", b"touch a 0 x",
+       b"gat", b"gat 0", b"gat x", b"gat 0 a", b"get", b"get a", b"gets", b"flush_all x", b"flush_all 1", b"flush_all 1 2",
+       b"flush_all 1 2 3", b"verbosity", b"verbosity x", b"verbosity 1 2", b"verbosity 1 2 3", b"bogus", b"bogus a", b"slabs",
+       b"stats bogus", b"stats reset", b"shutdown")),
+    # lines of any length
+    STORE_A + b"get " + b"a " * 30000 + b"\r\nget a\r\n", STORE_A + b"gets " + b"a b " * 15000 + b"\r\nget a\r\n",
+    STORE_A + b" " * 99 + b"get " + b"a " * 2000 + b"\r\n", STORE_A + b"get" + b" " * 5000 + b"a" + b" " * 5000 + b"\r\n",
+    b"set a 0 0 8000\r\n" + b"v" * 8000 + b"\r\nget" + b" a" * 500 + b"\r\n",
+    b"set a 0 0 1048516\r\n" + b"v" * 1048516 + b"\r\n", b"set a 0 0 1048517\r\n" + b"v" * 1048517 + b"\r\n",
+    b"set a 5 0 1048513\r\n" + b"v" * 1048513 + b"\r\n",
     # no command at all
     b"\r\n", b"\n", b"GET / HTTP/1.0\r\n\r\n", b"bogus a b c d e f g h i\r\n", b"quit\r\n", b"quit now\r\n", b"quit noreply\r\n",
-    b"slabs\r\n", b"shutdown\r\n", b"x" * 1900 + b"\r\n", b"stats bogus\r\n", b"stats reset\r\n",
+    b"\x80bogus\r\n", b"stats sizes\r\n", b"slabs\r\n", b"shutdown\r\n", b"x" * 1900 + b"\r\n", b"stats bogus\r\n", b"stats reset\r\n",
 ]
 
 

@@ -11,6 +11,12 @@ namespace solaster::memcached {
 namespace {
 
 constexpr hash_seed seed{1, 2};
+constexpr clock_seconds start{.steady = 1000, .wall = 1'700'000'000};
+
+// Both clocks so many seconds on.
+constexpr clock_seconds after(int64_t seconds) {
+  return {start.steady + seconds, start.wall + seconds};
+}
 
 store_outcome put(cache& c, const std::string& key, const std::string& value, uint32_t exptime = 0) {
   auto made = c.allocate(key, hash_key(key, seed), 0, exptime, value.size());
@@ -25,7 +31,7 @@ item* look(cache& c, const std::string& key) {
 }
 
 TEST(cache, stays_within_its_budget_and_evicts_what_was_not_read) {
-  cache c({.bytes_max = 1 << 20}, 1000);
+  cache c({.bytes_max = 1 << 20}, start);
   std::string value(1000, 'v');
   put(c, "hot", value);
   for (int i = 0; i < 5000; ++i) {
@@ -40,30 +46,30 @@ TEST(cache, stays_within_its_budget_and_evicts_what_was_not_read) {
 }
 
 TEST(cache, without_eviction_a_full_cache_refuses_and_takes_again_after_expiry) {
-  cache c({.bytes_max = 1 << 16, .evict = false}, 1000);
+  cache c({.bytes_max = 1 << 16, .evict = false}, start);
   std::string value(1000, 'v');
   int stored = 0;
   while (put(c, "k" + std::to_string(stored), value, 10) == store_outcome::stored)
     ++stored;
   EXPECT_GT(stored, 20);
   EXPECT_EQ(c.stats().evictions, 0u);
-  c.tick(1000 + 20);
+  c.tick(after(20));
   EXPECT_EQ(put(c, "again", value), store_outcome::stored);
 }
 
 TEST(cache, the_crawler_frees_expired_items_nobody_asks_for) {
-  cache c({.bytes_max = 8 << 20}, 1000);
+  cache c({.bytes_max = 8 << 20}, start);
   for (int i = 0; i < 10000; ++i)
     put(c, "k" + std::to_string(i), "v", 5);
   for (int second = 0; second < 130; ++second)
-    c.tick(1000 + second);
+    c.tick(after(second));
   EXPECT_EQ(c.item_count(), 0u);
   EXPECT_EQ(c.stats().crawler_reclaimed, 10000u);
   EXPECT_EQ(c.bytes_used(), 0u);
 }
 
 TEST(cache, a_held_item_survives_its_removal) {
-  cache c({.bytes_max = 1 << 20}, 1000);
+  cache c({.bytes_max = 1 << 20}, start);
   put(c, "a", "value");
   item* held = look(c, "a");
   c.hold(held);
@@ -75,7 +81,7 @@ TEST(cache, a_held_item_survives_its_removal) {
 }
 
 TEST(cache, arithmetic_does_not_change_an_item_that_is_being_sent) {
-  cache c({.bytes_max = 1 << 20}, 1000);
+  cache c({.bytes_max = 1 << 20}, start);
   put(c, "n", "100");
   item* held = look(c, "n");
   c.hold(held);
@@ -87,11 +93,96 @@ TEST(cache, arithmetic_does_not_change_an_item_that_is_being_sent) {
   c.release(held);
 }
 
+TEST(cache, a_large_item_evicts_as_many_small_ones_as_it_needs) {
+  cache c({.bytes_max = 4 << 20}, start);
+  for (int i = 0; i < 60'000; ++i)
+    ASSERT_EQ(put(c, "k" + std::to_string(i), "0123456789"), store_outcome::stored);
+  EXPECT_GT(c.stats().evictions, 0u);
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(put(c, "big" + std::to_string(i), std::string(500'000, 'v')), store_outcome::stored) << i;
+  EXPECT_LE(c.bytes_used(), 4u << 20);
+  EXPECT_NE(look(c, "big7"), nullptr);
+  EXPECT_TRUE(c.is_valid());
+}
+
+TEST(cache, what_cannot_fit_beside_lent_items_evicts_nothing) {
+  cache c({.bytes_max = 1 << 20}, start);
+  std::vector<temporary_buffer<char>> lent;
+  for (int i = 0; i < 4; ++i) {
+    put(c, "big", std::string(200'000, 'v'));
+    lent.push_back(c.lend(look(c, "big"), 0));
+  }
+  c.remove("big", hash_key("big", seed));
+  put(c, "small", "v");
+  EXPECT_EQ(put(c, "more", std::string(400'000, 'v')), store_outcome::no_memory);
+  EXPECT_NE(look(c, "small"), nullptr) << "it was evicted for nothing";
+  lent.clear();
+  EXPECT_EQ(put(c, "more", std::string(400'000, 'v')), store_outcome::stored);
+  EXPECT_TRUE(c.is_valid());
+}
+
+TEST(cache, a_lent_item_outlives_its_removal_and_the_cache) {
+  temporary_buffer<char> lent, other;
+  {
+    cache c({.bytes_max = 1 << 20}, start);
+    put(c, "a", "value");
+    put(c, "b", "another");
+    lent = c.lend(look(c, "a"), 0);
+    other = c.lend(look(c, "b"), 0);
+    EXPECT_TRUE(c.remove("a", hash_key("a", seed)));
+  }
+  EXPECT_EQ(lent.view(), "a 0 5\r\nvalue\r\n");
+  lent = {};
+  EXPECT_EQ(other.view(), "b 0 7\r\nanother\r\n");
+}
+
+TEST(cache, a_wall_clock_that_is_set_back_keeps_nothing_alive) {
+  cache c({.bytes_max = 1 << 20}, start);
+  constexpr int64_t hours = 3600;
+  put(c, "relative", "v", c.expiry_from_protocol(2));
+  put(c, "absolute", "v", c.expiry_from_protocol(start.wall + 2));
+  c.tick({start.steady + 1, start.wall - 8 * hours});
+  EXPECT_NE(look(c, "relative"), nullptr);
+  put(c, "later", "v", c.expiry_from_protocol(start.wall - 8 * hours + 5));  // as the clock now says
+  c.tick({start.steady + 3, start.wall - 8 * hours + 2});
+  EXPECT_EQ(look(c, "relative"), nullptr);
+  EXPECT_EQ(look(c, "absolute"), nullptr);
+  EXPECT_NE(look(c, "later"), nullptr);
+  c.tick({start.steady + 6, start.wall + 30 * hours});  // and forward again: only the steady clock counts
+  put(c, "fresh", "v", c.expiry_from_protocol(10));
+  c.tick({start.steady + 7, start.wall + 90 * hours});
+  EXPECT_NE(look(c, "fresh"), nullptr);
+  EXPECT_EQ(look(c, "later"), nullptr);
+}
+
+TEST(cache, a_flush_is_now_or_later_or_not_at_all_as_memcached_reads_its_time) {
+  auto flushed = [](int64_t exptime, int seconds) {
+    cache c({.bytes_max = 1 << 20}, start);
+    put(c, "a", "v");
+    c.flush(exptime);
+    c.tick(after(seconds));
+    return look(c, "a") == nullptr;
+  };
+  for (int64_t now : {0, 1, -1, INT32_MIN})
+    EXPECT_TRUE(flushed(now, 0)) << now;
+  EXPECT_FALSE(flushed(10, 8));
+  EXPECT_TRUE(flushed(10, 9));
+  EXPECT_FALSE(flushed(2'592'001, 100'000)) << "a time in 1970";
+  EXPECT_FALSE(flushed(start.wall + 10, 8));
+  EXPECT_TRUE(flushed(start.wall + 10, 10));
+  cache c({.bytes_max = 1 << 20}, start);
+  put(c, "a", "v");
+  c.flush(10);
+  c.flush(2'592'001);
+  c.tick(after(20));
+  EXPECT_NE(look(c, "a"), nullptr) << "the earlier delay was not taken back";
+}
+
 TEST(cache, agrees_with_a_map_over_random_operations) {
   const uint64_t run_seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(run_seed));
   std::mt19937_64 random(run_seed);
-  cache c({.bytes_max = 256 << 20}, 1000);
+  cache c({.bytes_max = 256 << 20}, start);
   std::map<std::string, std::string> model;
   for (int step = 0; step < 200'000; ++step) {
     std::string key = "key" + std::to_string(random() % 20'000);

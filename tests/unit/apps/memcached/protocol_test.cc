@@ -12,10 +12,25 @@ namespace {
 
 constexpr int64_t wall = 1'700'000'000;
 
+// Both clocks so many seconds on.
+constexpr clock_seconds after(int64_t seconds) {
+  return {1000 + seconds, wall + seconds};
+}
+
+std::string joined(const std::vector<temporary_buffer<char>>& pieces) {
+  std::string all;
+  for (auto& p : pieces)
+    all.append(p.view());
+  return all;
+}
+
 // One connection to one shard: what a server does with a session.
 class client {
  public:
-  explicit client(cache& c) : _cache(c), _session(c, _where), _out(&c) {}
+  explicit client(cache& c) : _cache(c), _session(c, _where) {}
+
+  size_t values_max = session::unlimited;
+  size_t largest_reply = 0;
 
   // Sends `bytes` in pieces of `piece` bytes; returns the answer. "<close>" where the connection ended.
   std::string send(std::string_view bytes, size_t piece = SIZE_MAX) {
@@ -33,44 +48,39 @@ class client {
  private:
   bool drain(std::string& answer) {
     for (;;) {
-      auto [consumed, why] = _session.feed(_unread, _out);
+      reply out(_storage);
+      auto [consumed, why] = _session.feed(_unread, out, values_max);
       EXPECT_NE(why, session::verdict::batch) << "one shard needs no batch";
-      collect(answer);
+      largest_reply = std::max(largest_reply, out.size());
+      std::vector<temporary_buffer<char>> pieces;
+      out.take(pieces);
+      answer += joined(pieces);
       _unread.erase(0, consumed);
-      if (why == session::verdict::close)
+      if (why == session::verdict::close || why == session::verdict::binary)
         return false;
       if (why == session::verdict::admin) {
         auto& request = _session.admin();
         if (request.what == admin_request::kind::flush_all)
-          _cache.flush(request.exptime == 0 ? 0 : _cache.expiry_from_protocol(request.exptime));
+          _cache.flush(request.exptime);
         if (!request.noreply)
           answer += request.what == admin_request::kind::stats ? "END\r\n" : "OK\r\n";
       }
-      if (why == session::verdict::more)
+      if (why == session::verdict::more) {
+        EXPECT_LE(_unread.size(), line_max);
         return true;
+      }
     }
-  }
-  void collect(std::string& answer) {
-    auto references = _out.take_references();
-    size_t at = 0;
-    for (auto& r : references) {
-      answer.append(_out.text().substr(at, r.at - at)).append(r.what->text() + r.skip, r.what->text_size() - r.skip);
-      at = r.at;
-      _cache.release(r.what);
-    }
-    answer.append(_out.text().substr(at));
-    _out.clear();
   }
 
   cache& _cache;
   topology _where;
   session _session;
-  reply _out;
+  reply_storage _storage;
   std::string _unread;
 };
 
 struct protocol : testing::Test {
-  cache c{{.bytes_max = 8 << 20}, wall};
+  cache c{{.bytes_max = 8 << 20}, after(0)};
   client peer{c};
   void TearDown() override { EXPECT_TRUE(c.is_valid()); }
   void expect(std::string_view in, std::string_view out) { EXPECT_EQ(peer.send(in), out) << "for " << in; }
@@ -134,20 +144,20 @@ TEST_F(protocol, expiry_in_all_its_forms) {
   expect("set abs 0 " + std::to_string(wall + 20) + " 1\r\nx\r\n", "STORED\r\n");
   expect("set gone 0 " + std::to_string(wall - 20) + " 1\r\nx\r\n", "STORED\r\n");
   expect("get past rel abs gone\r\n", "VALUE rel 0 1\r\nx\r\nVALUE abs 0 1\r\nx\r\nEND\r\n");
-  c.tick(wall + 10);
+  c.tick(after(10));
   expect("get rel abs\r\n", "VALUE abs 0 1\r\nx\r\nEND\r\n");
   expect("touch abs 100\r\ntouch rel 100\r\ntouch abs z\r\n",
          "TOUCHED\r\nNOT_FOUND\r\nCLIENT_ERROR invalid exptime argument\r\n");
-  c.tick(wall + 30);
+  c.tick(after(30));
   expect("gat 1 abs\r\n", "VALUE abs 0 1\r\nx\r\nEND\r\n");
-  c.tick(wall + 31);
+  c.tick(after(31));
   expect("gats 1 abs\r\n", "END\r\n");
 }
 
 TEST_F(protocol, flush_all_now_and_later) {
   expect("set a 0 0 1\r\nx\r\nflush_all\r\nget a\r\n", "STORED\r\nOK\r\nEND\r\n");
   expect("set a 0 0 1\r\nx\r\nflush_all 5\r\nget a\r\n", "STORED\r\nOK\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
-  c.tick(wall + 6);
+  c.tick(after(6));
   expect("get a\r\n", "END\r\n");
   expect("flush_all noreply\r\nflush_all x\r\n", "CLIENT_ERROR invalid exptime argument\r\n");
 }
@@ -186,6 +196,115 @@ TEST_F(protocol, large_values_are_answered_by_reference) {
   expect("gets a\r\n", "VALUE a 0 900000 1\r\n" + big + "\r\nEND\r\n");
 }
 
+TEST_F(protocol, a_get_of_any_length_is_answered_in_pieces_of_bounded_size) {
+  for (size_t size : {100u, 1500u, 8000u, 500'000u}) {
+    std::string value(size, 'v');
+    expect("set s 0 0 " + std::to_string(size) + "\r\n" + value + "\r\n", "STORED\r\n");
+    std::string line = "get", out;
+    for (size_t i = 0; i < std::min<size_t>(30'000, 20'000'000 / size); ++i) {
+      line += " s";
+      out += "VALUE s 0 " + std::to_string(size) + "\r\n" + value + "\r\n";
+    }
+    for (size_t piece : {SIZE_MAX, size_t(16384), size_t(1001)}) {
+      client one(c);
+      EXPECT_TRUE(one.send(line + "\r\n", piece) == out + "END\r\n") << size << " in pieces of " << piece;
+      EXPECT_LE(one.largest_reply, reply_max + size + 512);
+    }
+  }
+}
+
+TEST_F(protocol, an_error_in_a_short_line_comes_alone_and_in_a_long_one_behind_the_values) {
+  expect("set a 0 0 1\r\nx\r\n", "STORED\r\n");
+  const std::string long_key(251, 'k'), value = "VALUE a 0 1\r\nx\r\n",
+                                        error = "CLIENT_ERROR bad command line format\r\n";
+  for (size_t piece : {SIZE_MAX, size_t(7)}) {
+    client one(c);
+    EXPECT_EQ(one.send("get a a " + long_key + " a\r\nget a\r\n", piece), error + value + "END\r\n");
+    std::string line = "get", out;
+    for (int i = 0; i < 1500; ++i) {
+      line += " a";
+      out += value;
+    }
+    EXPECT_EQ(one.send(line + " " + long_key + " a a\r\nget a\r\n", piece), out + error + value + "END\r\n");
+    EXPECT_EQ(one.send(line + " " + std::string(3000, 'k') + "\nget a\r\n", piece), out + error + value + "END\r\n");
+    EXPECT_EQ(one.send(line + " " + std::string(250, 'k') + "\r\n", piece), out + "END\r\n");
+    EXPECT_EQ(one.send("get " + std::string(3000, ' ') + "\r\nget " + std::string(3000, ' ') + "a\r\n", piece),
+              "ERROR\r\n" + value + "END\r\n");
+    EXPECT_EQ(one.send(std::string(101, ' ') + "get" + std::string(3000, ' '), piece), "<close>");
+  }
+}
+
+TEST_F(protocol, short_of_memory_a_get_is_refused_and_the_connection_lives) {
+  expect("set a 0 0 1\r\nx\r\nset b 0 0 3000\r\n" + std::string(3000, 'b') + "\r\n", "STORED\r\nSTORED\r\n");
+  const std::string error = "SERVER_ERROR out of memory writing get response\r\n";
+  peer.values_max = 0;
+  expect("get a\r\nget a b\r\ngat 0 a\r\nget b\r\ndelete b\r\n", error + error + error + error + "DELETED\r\n");
+  std::string line = "get";
+  for (int i = 0; i < 2000; ++i)
+    line += " a";
+  peer.values_max = session::unlimited;
+  std::string begun = peer.send(line);  // memory runs out in the middle of the line
+  EXPECT_TRUE(begun.ends_with("VALUE a 0 1\r\nx\r\n"));
+  peer.values_max = 0;
+  EXPECT_EQ(peer.send(" a a\r\n"), error);
+  peer.values_max = 30;  // who asks for little gets it
+  expect("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
+  expect("get a a a\r\n", "VALUE a 0 1\r\nx\r\nVALUE a 0 1\r\nx\r\n" + error);
+  peer.values_max = session::unlimited;
+  expect("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
+}
+
+TEST_F(protocol, a_reply_that_was_given_up_leaves_nothing_for_the_next) {
+  expect("set a 0 0 1\r\nx\r\nset b 0 0 3000\r\n" + std::string(3000, 'b') + "\r\n", "STORED\r\nSTORED\r\n");
+  reply_storage storage;
+  topology where;
+  uint64_t before = c.bytes_used();
+  {
+    session lost(c, where);
+    reply out(storage);
+    lost.feed("get a b\r\n", out);
+    EXPECT_GT(out.size(), 3000u);
+    c.remove("b", hash_key("b", where.seed));
+    EXPECT_EQ(c.bytes_used(), before) << "held";
+  }
+  EXPECT_LT(c.bytes_used(), before) << "let go";
+  session next(c, where);
+  reply out(storage);
+  next.feed("get a\r\n", out);
+  EXPECT_EQ(out.text(), "VALUE a 0 1\r\nx\r\nEND\r\n");
+}
+
+TEST_F(protocol, a_request_of_the_binary_protocol_is_refused_in_its_own_words) {
+  std::string request("\x80\x0b\0\0\0\0\0\0\0\0\0\0wxyz\0\0\0\0\0\0\0\n", 24);
+  const std::string refusal =
+      std::string("\x81\x0b\0\0\0\0\0\x81\0\0\0\x16wxyz\0\0\0\0\0\0\0\0", 24) + "the text protocol only<close>";
+  for (size_t piece : {24u, 1u, 5u}) {
+    client one(c);
+    EXPECT_EQ(one.send(request, piece), refusal);
+  }
+  expect("version\r\n", "VERSION " + std::string(version_text) + "\r\n");
+  expect("\x80\x0b\r\n", "ERROR\r\n");  // not where a connection begins
+}
+
+TEST_F(protocol, noreply_as_the_last_word_silences_a_malformed_command) {
+  for (std::string line :
+       {"set a 0 0 noreply", "add a x 0 noreply", "append a 0 0 noreply", "cas a 0 0 1 noreply", "incr a noreply",
+        "decr a noreply", "touch a noreply", "flush_all x noreply", "verbosity x noreply"})
+    expect(line + "\r\n", "");
+  expect("delete noreply\r\n", "NOT_FOUND\r\n");
+}
+
+TEST_F(protocol, numbers_are_read_as_memcached_reads_them) {
+  const std::string gone = "STORED\r\nEND\r\n", there = "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n";
+  auto set = [](std::string exptime) { return "set a 0 " + exptime + " 1\r\nx\r\nget a\r\n"; };
+  for (auto exptime : {"2147483648", "4294967295", "-1", "-2147483648"})
+    expect(set(exptime), gone);
+  for (auto exptime : {"2147483647", "4294967296", "\t5", "5\t", "5\tx", "+5"})
+    expect(set(exptime), there);
+  expect("verbosity 4294967296\r\nverbosity 18446744073709551615\r\n", "OK\r\nOK\r\n");
+  expect("verbosity 18446744073709551616\r\n", "CLIENT_ERROR bad command line format\r\n");
+}
+
 TEST_F(protocol, a_line_without_end_closes_unless_it_is_a_get) {
   EXPECT_EQ(peer.send(std::string(3000, 'x')), "<close>");
   client other(c);
@@ -194,6 +313,7 @@ TEST_F(protocol, a_line_without_end_closes_unless_it_is_a_get) {
     keys += " key" + std::to_string(i);
   EXPECT_EQ(other.send(keys), "");
   EXPECT_EQ(other.send("\r\n"), "END\r\n");
+  EXPECT_EQ(client(c).send("gat 0" + std::string(3000, ' ')), "<close>");
 }
 
 TEST_F(protocol, cut_anywhere_the_answer_is_the_same) {
@@ -202,13 +322,13 @@ TEST_F(protocol, cut_anywhere_the_answer_is_the_same) {
       "bogus line\r\nset c 0 0 4\r\nlonger\r\ndelete a\r\nversion\r\nquit\r\n";
   std::string whole;
   {
-    cache fresh({.bytes_max = 8 << 20}, wall);
+    cache fresh({.bytes_max = 8 << 20}, after(0));
     client one(fresh);
     whole = one.send(script);
   }
   EXPECT_TRUE(whole.ends_with("<close>"));
   for (size_t piece = 1; piece < 60; ++piece) {
-    cache fresh({.bytes_max = 8 << 20}, wall);
+    cache fresh({.bytes_max = 8 << 20}, after(0));
     client one(fresh);
     EXPECT_EQ(one.send(script, piece), whole) << "in pieces of " << piece;
   }
@@ -216,37 +336,45 @@ TEST_F(protocol, cut_anywhere_the_answer_is_the_same) {
 
 // Two shards, their caches side by side: what server::run_batch does, without messages.
 struct two_shards : testing::Test {
-  cache caches[2] = {{{.bytes_max = 64 << 20}, wall}, {{.bytes_max = 64 << 20}, wall}};
+  cache caches[2] = {{{.bytes_max = 64 << 20}, after(0)}, {{.bytes_max = 64 << 20}, after(0)}};
   topology where{.shard = 0, .shards = 2, .seed = {7, 8}};
-  size_t rounds = 0, largest = 0;
+  size_t rounds = 0, largest = 0, largest_batch = 0;
+  reply_storage storage;
 
   std::string send(std::string_view input) {
     session s(caches[0], where);
     std::string answer;
     while (!input.empty()) {
-      reply out;
-      auto [consumed, why] = s.feed(input, out);
-      std::optional<reply> held[2];
+      reply fed(storage);
+      auto [consumed, why] = s.feed(input, fed);
+      std::vector<temporary_buffer<char>> pieces;
+      fed.take(pieces);
+      std::optional<temporary_buffer<char>> held[2];
       for (bool whole = s.batch().empty(); !whole;) {
         ++rounds;
+        largest_batch = std::max(largest_batch, s.batch().size());
         for (unsigned shard = 0; shard < 2; ++shard) {
           if (held[shard])
             continue;
-          held[shard].emplace();
-          execute_round(caches[shard], shard, s.batch(), *held[shard], shard != 0);
-          s.take_answer(shard, held[shard]->text());
-          largest = std::max(largest, held[shard]->text().size());
+          reply round(storage);
+          execute_round(caches[shard], shard, s.batch(), round, shard != 0);
+          held[shard] = round.flatten();
+          s.take_answer(shard, held[shard]->view());
+          largest = std::max(largest, held[shard]->size());
         }
-        whole = s.emit_answers(out);
+        reply out(storage);
+        whole = s.emit_answers(out, held);
+        largest = std::max(largest, out.size());
+        out.take(pieces);
         for (unsigned shard = 0; shard < 2; ++shard) {
           if (!whole && !s.holds_answer(shard))
             held[shard].reset();
         }
-        answer += out.text();
-        out.clear();
       }
-      answer += out.text();
+      answer += joined(pieces);
       input.remove_prefix(consumed);
+      if (why == session::verdict::more && !input.empty())
+        return answer + "<half>";
     }
     return answer;
   }
@@ -264,6 +392,34 @@ TEST_F(two_shards, a_pipeline_over_both_answers_in_order) {
   EXPECT_EQ(caches[0].bytes_used() + caches[1].bytes_used(), 0u) << "no value is left behind";
 }
 
+TEST_F(two_shards, a_long_line_of_keys_is_answered_in_batches_of_bounded_size) {
+  std::string in, out, keys = "get";
+  for (int i = 0; i < 10'000; ++i) {
+    std::string key = "k" + std::to_string(i);
+    in += "set " + key + " 0 0 3 noreply\r\nabc\r\n";
+    keys += " " + key;
+    out += "VALUE " + key + " 0 3\r\nabc\r\n";
+  }
+  EXPECT_EQ(send(in), "");
+  EXPECT_TRUE(send(keys + "\r\n") == out + "END\r\n");
+  EXPECT_LE(largest_batch, batch_max + 1);
+  EXPECT_LE(largest, reply_max + answer_text_max);
+}
+
+TEST_F(two_shards, a_value_that_two_shards_answer_in_turn_stays_in_order_when_the_reply_is_full) {
+  std::string value(5000, 'v'), in, out, keys = "get";
+  for (int i = 0; i < 2000; ++i) {
+    std::string key = "k" + std::to_string(i % 37);
+    if (i < 37)
+      in += "set " + key + " 0 0 5000 noreply\r\n" + value + "\r\n";
+    keys += " " + key;
+    out += "VALUE " + key + " 0 5000\r\n" + value + "\r\n";
+  }
+  EXPECT_EQ(send(in), "");
+  EXPECT_TRUE(send(keys + "\r\n") == out + "END\r\n");
+  EXPECT_LE(largest, reply_max + 5100);
+}
+
 TEST_F(two_shards, large_values_do_not_pile_up) {
   std::string value(200'000, 'v'), in, out, keys = "get";
   for (int i = 0; i < 100; ++i) {
@@ -276,7 +432,7 @@ TEST_F(two_shards, large_values_do_not_pile_up) {
   rounds = 0;
   EXPECT_TRUE(send(keys + "\r\n") == out + "END\r\n");
   EXPECT_GT(rounds, 10u);
-  EXPECT_LT(largest, batch_reply_max + 201'000);
+  EXPECT_LT(largest, reply_max + 201'000);
 }
 
 TEST_F(protocol, random_bytes_neither_crash_nor_leak) {
