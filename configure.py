@@ -318,8 +318,10 @@ class Mode:
         if self.mode != "sanitize":
             for src in flat("tests/abi", r"\.(c|cc)$"):
                 self.program("tests/abi/" + Path(src).stem, self.objects([src]), [], "abi")
-            for src in flat("tests/bench", r"\.(c|cc)$"):
+            for src in flat("tests/bench", r"\.c$"):
                 self.program("tests/bench/" + Path(src).stem, self.objects([src]), [], "abi")
+        for src in flat("tests/bench", r"\.cc$"):
+            self.program("tests/bench/" + Path(src).stem, self.objects([src]) + self.framework + self.net, LIBS, "tests")
 
     def add_phony(self):
         names = []

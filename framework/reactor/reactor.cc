@@ -173,20 +173,28 @@ lowres_system_clock::time_point lowres_system_clock::now() noexcept {
   return time_point(std::chrono::nanoseconds(now + offset_ns));
 }
 
+// What the options say, else what the back end thinks right.
+static idle_polling make_idle_polling(const engine_options& o, const reactor_backend& backend) noexcept {
+  if (o.poll_mode) {
+    return {instant::never() - instant{}, instant::never() - instant{}};
+  }
+  if (o.idle_poll_time) {
+    return {*o.idle_poll_time, *o.idle_poll_time};
+  }
+  if (o.overprovisioned) {
+    return {{}, {}};
+  }
+  return {backend.idle_poll_min(), backend.idle_poll_max()};
+}
+
 reactor::reactor(unsigned id, std::unique_ptr<reactor_backend> backend, const engine_options& options)
     : _id(id),
       _quota_ns(options.task_quota.ns),
+      _idle(make_idle_polling(options, *backend)),
       _backend(std::move(backend)),
       _lowres_timers(lowres_clock::granularity),
       _preempt_flag(_backend->preempt_flag()),
       _options(options) {
-  duration idle = _backend->default_idle_poll_time();
-  if (options.idle_poll_time) {
-    idle = *options.idle_poll_time;
-  } else if (options.overprovisioned) {
-    idle = {};
-  }
-  _idle_poll_ns = options.poll_mode ? INT64_MAX : idle.ns;
   internal::local_engine = this;
   internal::hot.shard_id = id;
   internal::hot.preempt = &_preempt_flag;
@@ -220,10 +228,10 @@ int reactor::run() {
     ++_stats.turns;
     bool any = poll_once();
     if (!internal::hot.tasks.empty()) {
+      _idle.found_work(internal::hot.loop_now_ns);
       run_tasks();
-      _idle_since_ns = 0;
     } else if (any) {
-      _idle_since_ns = 0;
+      _idle.found_work(internal::hot.loop_now_ns);
     } else if (!_stopped) {
       idle();
     }
@@ -296,19 +304,21 @@ bool reactor::poll_once() {
   }
   any |= memory::drain_foreign_frees() != 0;
   any |= memory::reclaim_if_low();
+  bool is_idle = !any && internal::hot.tasks.empty();
   // Before a sleep the back end is entered once, by wait(): it takes in what has come as well.
-  if (!any && internal::hot.tasks.empty() && is_idle_time_over()) {
+  if (is_idle && _idle.is_over(internal::hot.loop_now_ns)) {
     return _backend->take_ready();
   }
-  if (!any || _backend->poll_is_cheap() || internal::hot.loop_now_ns - _backend_polled_ns >= backend_poll_interval_ns) {
-    any |= poll_backend();
+  if (is_idle || _backend->poll_is_cheap() ||
+      internal::hot.loop_now_ns - _backend_polled_ns >= backend_poll_interval_ns) {
+    any |= poll_backend(is_idle);
   }
   return any;
 }
 
-bool reactor::poll_backend() {
+bool reactor::poll_backend(bool is_idle) {
   _backend_polled_ns = internal::hot.loop_now_ns;
-  return _backend->poll();
+  return _backend->poll(is_idle);
 }
 
 bool reactor::run_timers() {
@@ -331,19 +341,11 @@ bool reactor::run_timers() {
 // ---------------------------------------------------------------- idle
 
 void reactor::idle() {
-  if (_idle_since_ns == 0) {
-    _idle_since_ns = internal::hot.loop_now_ns;
-  }
-  if (internal::hot.loop_now_ns - _idle_since_ns < _idle_poll_ns) {
+  if (_idle.poll_on(internal::hot.loop_now_ns)) {
     _mm_pause();
-    return;
+  } else {
+    sleep();
   }
-  sleep();
-  _idle_since_ns = 0;
-}
-
-bool reactor::is_idle_time_over() const noexcept {
-  return _idle_poll_ns == 0 || (_idle_since_ns != 0 && internal::hot.loop_now_ns - _idle_since_ns >= _idle_poll_ns);
 }
 
 bool reactor::enter_interrupt_mode() {
@@ -369,7 +371,7 @@ void reactor::sleep() {
   if (_queues) {
     _queues->press_unread();
     if (_queues->has_backlog()) {
-      deadline = std::min(deadline, now() + backlog_look_interval);
+      deadline = std::min(deadline, this->now() + backlog_look_interval);
     }
   }
   bool slept = false;
@@ -389,8 +391,10 @@ void reactor::sleep() {
   }
   int64_t before = internal::hot.loop_now_ns;
   start_turn();
+  int64_t now = internal::hot.loop_now_ns;
+  _idle.slept(now, now < deadline.ns);
   if (slept) {
-    _stats.slept_ns += internal::hot.loop_now_ns - before;
+    _stats.slept_ns += now - before;
   }
   run_signal_handlers(true);
 }

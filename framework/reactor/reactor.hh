@@ -8,6 +8,7 @@
 
 #include "framework/base/function.hh"
 #include "framework/reactor/backend/backend.hh"
+#include "framework/reactor/idle_polling.hh"
 #include "framework/reactor/shard.hh"
 #include "framework/reactor/timer.hh"
 
@@ -78,8 +79,7 @@ class reactor {
   void run_tasks() noexcept;
   void settle() noexcept;
   bool poll_once();
-  bool poll_backend();
-  bool is_idle_time_over() const noexcept;
+  bool poll_backend(bool is_idle);
   bool run_timers();
   bool run_signal_handlers(bool thorough);
   void idle();
@@ -93,8 +93,7 @@ class reactor {
   int _exit_status = 0;
   int64_t _quota_ns;
   int64_t _preempt_at_ns = 0;  // when the back end was last asked to set the flag
-  int64_t _idle_poll_ns;
-  int64_t _idle_since_ns = 0;
+  idle_polling _idle;
   int64_t _backend_polled_ns = 0;
   std::unique_ptr<reactor_backend> _backend;
   std::vector<poller*> _pollers;

@@ -60,7 +60,8 @@ class reactor_backend {
   virtual int64_t read_wall_ns() noexcept;
 
   // Hands over what was queued for the host and takes in what it has finished; never blocks. True if anything came.
-  virtual bool poll() = 0;
+  // `is_idle`: the shard has nothing else to do; otherwise a back end may let some time pass between two system calls.
+  virtual bool poll(bool is_idle) = 0;
   // Takes in what has finished, as far as that shows without a system call. Called in poll()'s place when wait()
   // follows.
   virtual bool take_ready() { return false; }
@@ -77,8 +78,9 @@ class reactor_backend {
   virtual void preempt_at(instant) noexcept = 0;
   virtual internal::preempt_flag& preempt_flag() noexcept = 0;
 
-  // How long to busy-poll before sleeping when the options do not say.
-  virtual duration default_idle_poll_time() const noexcept { return microseconds(20); }
+  // How long to busy-poll before sleeping when the options do not say: between the two, as it has paid lately.
+  virtual duration idle_poll_min() const noexcept { return {}; }
+  virtual duration idle_poll_max() const noexcept { return microseconds(200); }
 
   // ---- readiness. Descriptors are non-blocking. The state lives until forget(). ----
   // Takes up a descriptor; does not own it. A back end without descriptors (guest) throws ENOTSUP.

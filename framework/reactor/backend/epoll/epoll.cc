@@ -47,7 +47,7 @@ class epoll_backend final : public reactor_backend {
     return {int64_t(ts.tv_sec) * 1'000'000'000 + ts.tv_nsec};
   }
 
-  bool poll() override {
+  bool poll(bool) override {
     timespec zero{};
     return take_events(&zero);
   }

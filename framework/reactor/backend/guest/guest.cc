@@ -63,7 +63,7 @@ class guest_backend final : public reactor_backend {
     return {_last_ns = ns > _last_ns ? ns : _last_ns};
   }
   int64_t read_wall_ns() noexcept override { return _clock.now_ns() + _clock.realtime_offset_ns(); }
-  bool poll() override { return false; }
+  bool poll(bool) override { return false; }
   bool poll_is_cheap() const noexcept override { return true; }
   void wait(instant deadline) override {
     _direct.wait(deadline == instant::never() ? SOLASTER_NEVER : uint64_t(deadline.ns < 0 ? 0 : deadline.ns));
@@ -71,7 +71,9 @@ class guest_backend final : public reactor_backend {
   void wake() noexcept override { _direct.wake(_shard); }
   void preempt_at(instant at) noexcept override { _direct.preempt_at(uint64_t(at.ns)); }
   internal::preempt_flag& preempt_flag() noexcept override { return *_flag; }
-  duration default_idle_poll_time() const noexcept override { return microseconds(5); }
+  // Fixed: the interrupt that ends a sleep costs little more.
+  duration idle_poll_min() const noexcept override { return microseconds(5); }
+  duration idle_poll_max() const noexcept override { return microseconds(5); }
 
  private:
   const solaster_direct& _direct;

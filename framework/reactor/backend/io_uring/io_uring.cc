@@ -121,14 +121,15 @@ void io_uring_backend::enter(unsigned wait_for, const instant* deadline) noexcep
   }
 }
 
-// In an idle turn take_ready() and wait() are called instead: one system call hands over, waits and takes in. In a turn
-// that has other work the kernel is entered only now and then.
-bool io_uring_backend::poll() {
+// In the last turn before a sleep take_ready() and wait() are called instead: one system call hands over, waits and
+// takes in. In a turn that has other work the kernel is entered only now and then; in an idle one as soon as there is
+// anything to hand over or to take in, which shows in shared memory.
+bool io_uring_backend::poll(bool is_idle) {
   if (take_completions()) {
     return true;
   }
   int64_t at = internal::hot.loop_now_ns;
-  if (at - _submitted_ns < busy_submit_interval.ns && !options().poll_mode) {
+  if (!is_idle && at - _submitted_ns < busy_submit_interval.ns) {
     return false;
   }
   _submitted_ns = at;

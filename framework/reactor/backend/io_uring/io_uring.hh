@@ -41,14 +41,13 @@ class io_uring_backend final : public reactor_backend {
 
   std::string_view name() const noexcept override { return "io_uring"; }
   instant now() noexcept override;
-  bool poll() override;
+  bool poll(bool is_idle) override;
   bool take_ready() override { return take_completions(); }
   bool poll_is_cheap() const noexcept override { return true; }
   void wait(instant deadline) override;
   void wake() noexcept override;
   void preempt_at(instant at) noexcept override { _preemption.arm(at); }
   internal::preempt_flag& preempt_flag() noexcept override { return _preemption.flag(); }
-  duration default_idle_poll_time() const noexcept override { return {}; }
   std::unique_ptr<pollable_fd_state> adopt(int fd) override;
   void forget(pollable_fd_state&) noexcept override;
   future<> readable(pollable_fd_state&) override;
