@@ -73,7 +73,9 @@ void stack::set_address(const address_config& config, instant now) noexcept {
   _impl->set_address(config, now);
 }
 
-void stack::impl::set_address(const address_config& c, instant) noexcept {
+void stack::impl::set_address(const address_config& c, instant now) noexcept {
+  if (const ipv4_address old = ip.own(); !old.any() && old != c.address)
+    tcp.address_gone(old, now);
   ip.set_address(c);
   update_plain();
   if (config.shard == 0 && below.present())
@@ -108,6 +110,7 @@ void stack::impl::after_dhcp(dhcp_client::change change, instant now) noexcept {
     events.remove(lost);
     events.post(configured, 1);
   } else if (change == dhcp_client::change::lost) {
+    tcp.address_gone(ip.own(), now);
     ip.clear_address();
     update_plain();
     events.remove(configured);
@@ -145,7 +148,12 @@ void stack::impl::tell_unresolved(instant now) noexcept {
     stats.drop(drop_reason::neighbour_unresolved);
     auto report = read_own_flow(p->front().data(), p->front().size());
     p.reset();
-    if (report)
+    if (!report)
+      continue;
+    // All connections to that peer, not only those whose packets found room in the neighbour's queue.
+    if (report->protocol == ip_protocol::tcp)
+      tcp.route_failed(report->flow.remote.address, report->error, now);
+    else
       deliver(*report, now);
   }
 }

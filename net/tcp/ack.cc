@@ -150,7 +150,7 @@ void core::duplicate_ack(connection& c, instant now) noexcept {
 // Lets go of acknowledged bytes at the front of the send queue.
 void core::release_sent(connection& c, uint32_t bytes) noexcept {
   c.send_bytes -= bytes;
-  _send_memory -= bytes;
+  uint64_t freed = bytes;
   while (bytes) {
     fragment& front = c.send_queue.front();
     const uint32_t size = front.size();
@@ -160,16 +160,17 @@ void core::release_sent(connection& c, uint32_t bytes) noexcept {
       if (here) {
         c.nxt_offset = c.nxt_offset > bytes ? c.nxt_offset - bytes : 0;
       }
-      return;
+      break;
     }
     c.send_queue.pop().reset();
-    _send_memory -= send_fragment_overhead;
+    freed += send_fragment_overhead;
     if (here) {
       ++c.nxt_index;
       c.nxt_offset = 0;
     }
     bytes -= size;
   }
+  _send_memory -= freed;
   c.send_queue.shrink(_memory);
 }
 

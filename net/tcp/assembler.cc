@@ -1,28 +1,13 @@
 #include "net/tcp/assembler.hh"
 
+#include <algorithm>
+
 namespace solaster::net::tcp {
 
 bool assembler::insert(piece p, uint32_t segments_max) noexcept {
-  // Mostly it belongs at the end.
-  packet* previous = nullptr;
-  if (_tail && begin(_tail) <= p.begin) {
-    previous = _tail;
-  } else {
-    for (packet* q = _head; q && begin(q) <= p.begin; q = q->next) {
-      previous = q;
-    }
-  }
-  const uint32_t length = p.payload->size();
-  if (previous) {
-    const seq covered = end(previous);
-    if (p.begin + length <= covered && (!p.fin || fin(previous))) {
-      return false;
-    }
-    if (p.begin < covered) {
-      const uint32_t overlap = uint32_t(covered - p.begin);
-      p.payload->trim_front(overlap < length ? overlap : length);
-      p.begin = covered;
-    }
+  packet* previous = predecessor(p.begin);
+  if (!trim(p, previous)) {
+    return false;
   }
   if (_size >= segments_max) {
     // Earlier data is worth more: it goes up first.
@@ -45,9 +30,45 @@ bool assembler::insert(piece p, uint32_t segments_max) noexcept {
   }
   ++_size;
   _charge += charge_of(*q);
-  // Segments that the new one covers whole.
-  while (q->next && end(q->next) <= end(q) && !fin(q->next)) {
-    unlink_after(q);
+  return true;
+}
+
+// The last piece that begins at `at` or before. Mostly that is the last one.
+packet* assembler::predecessor(seq at) const noexcept {
+  if (_tail && begin(_tail) <= at) {
+    return _tail;
+  }
+  packet* previous = nullptr;
+  for (packet* q = _head; q && begin(q) <= at; q = q->next) {
+    previous = q;
+  }
+  return previous;
+}
+
+// Cuts from `p` what its neighbours have, and drops those that it covers whole. False: nothing is left of it.
+bool assembler::trim(piece& p, packet* previous) noexcept {
+  uint32_t length = p.payload->size();
+  if (previous) {
+    const seq covered = end(previous);
+    if (p.begin + length <= covered && (!p.fin || fin(previous))) {
+      return false;
+    }
+    if (p.begin < covered) {
+      const uint32_t overlap = std::min(uint32_t(covered - p.begin), length);
+      p.payload->trim_front(overlap);
+      length -= overlap;
+      p.begin = covered;
+    }
+  }
+  const auto next = [&] { return previous ? previous->next : _head; };
+  while (next() && end(next()) <= p.begin + length && !fin(next())) {
+    unlink_after(previous);
+  }
+  if (next() && begin(next()) < p.begin + length) {
+    length = uint32_t(begin(next()) - p.begin);
+    p.payload->truncate(length);
+    p.fin = false;  // or there would be bytes behind the end
+    return length != 0;
   }
   return true;
 }
@@ -82,7 +103,7 @@ bool assembler::is_valid() const noexcept {
   for (const packet* p = _head; p; p = p->next) {
     ++count;
     charge += charge_of(*p);
-    if (p->next && begin(p->next) < begin(p)) {
+    if (p->next && begin(p->next) < end(p)) {
       return false;
     }
     if (!p->next && p != _tail) {

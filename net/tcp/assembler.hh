@@ -1,8 +1,7 @@
 // Segments that came before their turn: a list ordered by sequence number, at most a configured number of them.
 //
-// A packet's `cookie` holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in
-// against its predecessor, and the rest when segments are taken out. Owns: the packets. Context: shard-local; allocates
-// nothing.
+// A packet's `cookie` holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in,
+// so that pieces never share a byte. Owns: the packets. Context: shard-local; allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +39,8 @@ class assembler {
   static seq begin(const packet* p) noexcept { return seq(uint32_t(p->cookie)); }
   static bool fin(const packet* p) noexcept { return p->cookie & fin_bit; }
   static seq end(const packet* p) noexcept { return begin(p) + p->size(); }
+  packet* predecessor(seq at) const noexcept;
+  bool trim(piece& p, packet* previous) noexcept;
   packet_ptr unlink_after(packet* previous) noexcept;
 
   packet* _head = nullptr;

@@ -49,6 +49,20 @@ result<size_t> core::send(connection& c, std::span<fragment> data) noexcept {
   if (c.fin_queued || !may_send(c.st)) {
     return errc::pipe;
   }
+  if (data.size() == 1) [[likely]] {
+    const uint32_t size = data[0].size();
+    if (size && size <= send_room(c) && c.send_queue.reserve(_memory, 1)) [[likely]] {
+      c.send_queue.push(std::move(data[0]));
+      c.send_bytes += size;
+      _send_memory += size + send_fragment_overhead;
+      want_output(c);
+      return size;
+    }
+  }
+  return send_many(c, data);
+}
+
+result<size_t> core::send_many(connection& c, std::span<fragment> data) noexcept {
   size_t room = send_room(c);
   size_t taken = 0;
   const uint32_t fragments = c.send_queue.size();

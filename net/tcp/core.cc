@@ -33,8 +33,10 @@ core::core(const stack_config& config, memory& m, ip_output& ip, event_queue& ev
   const uint32_t size = std::max(_config.copy_break_bytes, 64u);
   // Bounded by the receive memory, not here.
   _small.reset(buffer_pool::make(m, {.buffer_size = size, .buffers_max = UINT32_MAX / 2}));
-  _small_charge = size + 64 + uint32_t(sizeof(buffer));
-  _receive_plenty = _config.receive_memory_max / 2 > _small_charge ? _config.receive_memory_max / 2 - _small_charge : 0;
+  if (_small) {
+    _small_charge = _small->buffer_size() + uint32_t(sizeof(buffer));
+    _small_plenty = std::max<uint64_t>(_config.receive_memory_max / 2, _small_charge) - _small_charge;
+  }
 }
 
 // The host's handles die with us; a reset would be for nobody.

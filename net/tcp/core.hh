@@ -50,8 +50,9 @@ struct incoming {
   uint32_t length = 0;  // of the payload
   uint16_t window = 0;
   uint8_t flags = 0;
-  int8_t scale = -1;  // window scale of a SYN; -1: none
-  uint16_t mss = 0;   // of a SYN; 0: none
+  // A SYN's; in other segments they are not read, so not set.
+  int8_t scale;  // window scale; -1: none
+  uint16_t mss;  // 0: none
   packet_ptr payload;
 
   bool has(uint8_t flag) const noexcept { return flags & flag; }
@@ -101,6 +102,7 @@ class core {
   result<connection*> connect(endpoint local, const reservation* r, endpoint remote, void* cookie,
                               instant now) noexcept;
   result<size_t> send(connection& c, std::span<fragment> data) noexcept;
+  result<size_t> send_many(connection& c, std::span<fragment> data) noexcept;
   result<size_t> receive(connection& c, std::span<fragment> out, size_t max_bytes) noexcept;
   size_t peek(const connection& c, std::span<fragment> out, size_t max_bytes) const noexcept;
   void consume(connection& c, size_t n) noexcept;
@@ -271,7 +273,9 @@ class core {
   }
   // Memory of this size may be held for received data.
   bool may_hold(const connection& c, uint32_t charge, uint64_t max) const noexcept {
-    return c.receive_held() + charge <= allowance(UINT32_MAX, _config.receive_guaranteed_bytes, _receive_memory, max);
+    // Nobody holds more than all together: while that is less than half, nobody holds more than is left.
+    return _receive_memory + charge <= max / 2 ||
+           c.receive_held() + charge <= allowance(UINT32_MAX, _config.receive_guaranteed_bytes, _receive_memory, max);
   }
   void announce_window(connection& c) noexcept;
   uint16_t advertise(connection& c) noexcept;
@@ -297,9 +301,9 @@ class core {
   event_queue& _events;
   hash_key _isn_key;
   prng _random;
-  pool_ptr _small;           // buffers of copy_break bytes for received payload
-  uint32_t _small_charge;    // of one of them
-  uint64_t _receive_plenty;  // while less is held, every connection may hold one of them more
+  pool_ptr _small;             // buffers of copy_break bytes for received payload
+  uint32_t _small_charge = 0;  // of one of them
+  uint64_t _small_plenty = 0;  // while less is held, anybody may hold one of them more (may_hold, made beforehand)
 
   demux _flows;
   timer_heap _timers;

@@ -112,8 +112,11 @@ bool core::queue_text(connection& c, packet_ptr p) noexcept {
     // What came before its turn gives way.
     c.out_of_order.clear();
     account_out_of_order(c);
+    if (!may_hold(c, charge, _config.receive_memory_max)) {
+      return false;
+    }
   }
-  if (!may_hold(c, charge, _config.receive_memory_max) || !c.receive_queue.reserve(_memory, count)) {
+  if (!c.receive_queue.reserve(_memory, count)) {
     return false;
   }
   for (uint32_t i = 0; i < count; ++i) {
@@ -138,8 +141,7 @@ bool core::queue_small(connection& c, const packet& p) noexcept {
     to = last->data() + last->size();
     last->append(length);
   } else {
-    // Nothing held is more than all that is held: where less than half is, nobody holds too much.
-    const bool room = _receive_memory < _receive_plenty || may_hold(c, _small_charge, _config.receive_memory_max);
+    const bool room = _receive_memory < _small_plenty || may_hold(c, _small_charge, _config.receive_memory_max);
     fragment f = room ? _small->allocate(0, length) : fragment();
     if (!f || !c.receive_queue.reserve(_memory, 1)) {
       return false;

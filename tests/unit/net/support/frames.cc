@@ -120,9 +120,9 @@ bytes udp(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_po
   return b;
 }
 bytes tcp_segment(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack,
-                  uint8_t flags, const bytes& payload) {
+                  uint8_t flags, const bytes& payload, uint16_t window) {
   bytes b =
-      be16(from_port) + be16(to_port) + be32(seq) + be32(ack) + bytes{0x50, flags} + be16(65535) + be32(0) + payload;
+      be16(from_port) + be16(to_port) + be32(seq) + be32(ack) + bytes{0x50, flags} + be16(window) + be32(0) + payload;
   const uint16_t sum = sum_of(b, pseudo(from.value, to.value, 6, b.size()));
   b[16] = uint8_t(sum >> 8);
   b[17] = uint8_t(sum);

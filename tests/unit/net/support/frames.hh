@@ -36,7 +36,7 @@ bytes echo(uint8_t type, uint16_t id, uint16_t sequence, const bytes& payload);
 bytes icmp(uint8_t type, uint8_t code, uint32_t rest, const bytes& payload);
 bytes udp(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, const bytes& payload);
 bytes tcp_segment(ipv4_address from, uint16_t from_port, ipv4_address to, uint16_t to_port, uint32_t seq, uint32_t ack,
-                  uint8_t flags, const bytes& payload = {});
+                  uint8_t flags, const bytes& payload = {}, uint16_t window = 65535);
 // Fixed part of a DHCP reply and its options.
 bytes dhcp_reply_bytes(uint32_t xid, mac_address client, ipv4_address yours, const bytes& options);
 
