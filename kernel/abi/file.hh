@@ -41,7 +41,6 @@ inline constexpr int f_getlk = 5;
 inline constexpr int f_setlk = 6;
 inline constexpr int f_setlkw = 7;
 inline constexpr int f_dupfd_cloexec = 1030;
-inline constexpr int f_getpipe_sz = 1032;
 inline constexpr uint32_t fd_cloexec = 1;
 
 inline constexpr uint32_t s_ifmt = 0170000;
@@ -131,7 +130,30 @@ struct statfs {
   int64_t spare[4];
 };
 static_assert(sizeof(statfs) == 120);
-inline constexpr int64_t ramfs_magic = 0x858458f6;
+inline constexpr int64_t tmpfs_magic = 0x01021994;
+inline constexpr int64_t pipefs_magic = 0x50495045;
+inline constexpr int64_t proc_magic = 0x9fa0;
+inline constexpr int64_t sysfs_magic = 0x62656572;
+
+// utimensat: a nanosecond field may say "now" or "keep".
+inline constexpr int64_t utime_now = 0x3fffffff;
+inline constexpr int64_t utime_omit = 0x3ffffffe;
+
+// fcntl's record locks.
+struct flock {
+  int16_t type;
+  int16_t whence;
+  int64_t start;
+  int64_t len;
+  int32_t pid;
+};
+static_assert(sizeof(flock) == 32 && offsetof(flock, start) == 8 && offsetof(flock, pid) == 24);
+inline constexpr int16_t f_rdlck = 0;
+inline constexpr int16_t f_wrlck = 1;
+inline constexpr int16_t f_unlck = 2;
+
+inline constexpr uint32_t close_range_unshare = 2;
+inline constexpr uint32_t close_range_cloexec = 4;
 
 struct iovec {
   uint64_t base;
@@ -185,6 +207,7 @@ struct termios {
 };
 static_assert(sizeof(termios) == 36);
 inline constexpr uint32_t tty_isig = 1;
+inline constexpr int tty_vintr = 0;  // index into cc
 inline constexpr uint32_t tty_cs8 = 060;
 inline constexpr uint32_t tty_cread = 0200;
 inline constexpr uint32_t tty_b115200 = 0010002;

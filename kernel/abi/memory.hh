@@ -19,6 +19,7 @@ inline constexpr uint32_t map_shared_validate = 0x03;
 inline constexpr uint32_t map_type = 0x0f;
 inline constexpr uint32_t map_fixed = 0x10;
 inline constexpr uint32_t map_anonymous = 0x20;
+inline constexpr uint32_t map_32bit = 0x40;
 inline constexpr uint32_t map_growsdown = 0x100;
 inline constexpr uint32_t map_locked = 0x2000;
 inline constexpr uint32_t map_noreserve = 0x4000;
@@ -51,6 +52,11 @@ inline constexpr int madv_cold = 20;
 inline constexpr int madv_pageout = 21;
 inline constexpr int madv_populate_read = 22;
 inline constexpr int madv_populate_write = 23;
+
+inline constexpr uint32_t mlock_onfault = 1;
+inline constexpr uint64_t mcl_current = 1;
+inline constexpr uint64_t mcl_future = 2;
+inline constexpr uint64_t mcl_onfault = 4;
 
 inline constexpr int ms_async = 1;
 inline constexpr int ms_invalidate = 2;

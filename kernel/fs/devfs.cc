@@ -70,7 +70,7 @@ class device_node : public node {
 };
 
 void add(node& directory, std::string_view name, ref<node> child) {
-  if (!child || !directory.add_child(name, child))
+  if (!child || !directory.add_child(name, std::move(child)))
     refuse("cannot make /dev/{}", name);
 }
 
@@ -81,14 +81,14 @@ void populate_dev(node& root) {
   ref<node> dev = existing ? *existing : ref<node>(make_ref<ram_directory>(0755));
   if (!existing)
     add(root, "dev", dev);
+  dev->be_root(dev_filesystem);
   add(*dev, "null", make_ref<device_node>(device::null));
   add(*dev, "zero", make_ref<device_node>(device::zero));
   add(*dev, "full", make_ref<device_node>(device::full));
   add(*dev, "random", make_ref<device_node>(device::random));
   add(*dev, "urandom", make_ref<device_node>(device::urandom));
-  auto console = make_tty_node();
-  add(*dev, "console", console);
-  add(*dev, "tty", console);
+  add(*dev, "console", make_tty_node(make_dev(5, 1)));
+  add(*dev, "tty", make_tty_node(make_dev(5, 0)));
   add(*dev, "fd", make_ref<ram_symlink>("/proc/self/fd"));
   add(*dev, "stdin", make_ref<ram_symlink>("/proc/self/fd/0"));
   add(*dev, "stdout", make_ref<ram_symlink>("/proc/self/fd/1"));

@@ -1,89 +1,110 @@
 #include "kernel/fs/fd_table.hh"
 
+#include "kernel/lib/panic.hh"
+
 namespace solaster::kernel::fs {
 
-fd_table::slot* fd_table::find(int fd) {
-  if (fd < 0 || size_t(fd) >= _slots.size() || !_slots[size_t(fd)].open)
-    return nullptr;
-  return &_slots[size_t(fd)];
+void fd_table::set_bit(u64 (&bits)[words], int fd, bool value) {
+  u64 mask = u64{1} << (unsigned(fd) % word_bits);
+  u64& word = bits[unsigned(fd) / word_bits];
+  word = value ? word | mask : word & ~mask;
+}
+
+// The lowest from `from` on that is open, or is not; -1: none.
+int fd_table::find(int from, bool open) const {
+  if (from < 0 || from >= descriptors_max)
+    return -1;
+  u64 keep = ~u64{0} << (unsigned(from) % word_bits);
+  for (unsigned w = unsigned(from) / word_bits; w < words; w++, keep = ~u64{0}) {
+    u64 candidates = (open ? _open[w] : ~_open[w]) & keep;
+    if (candidates)
+      return int(w * word_bits) + __builtin_ctzll(candidates);
+  }
+  return -1;
 }
 
 result<ref<file>> fd_table::get(int fd) {
-  mutex_guard guard(_mutex);
-  auto* s = find(fd);
-  if (!s)
+  if (!is_in_range(fd))
     return errc::badf;
-  return s->open;
+  lock_guard guard(_lock);
+  if (!_files[fd])
+    return errc::badf;
+  return _files[fd];
 }
 
 result<int> fd_table::add(ref<file> f, bool close_on_exec, int from) {
-  mutex_guard guard(_mutex);
-  size_t fd = size_t(from);
-  while (fd < _slots.size() && _slots[fd].open)
-    fd++;
-  if (fd >= size_t(descriptors_max))
+  lock_guard guard(_lock);
+  int fd = find(from, false);
+  if (fd < 0)
     return errc::mfile;
-  if (fd >= _slots.size() && !_slots.resize(fd + 1))
-    return errc::nomem;
-  _slots[fd] = slot{f, close_on_exec};
-  return int(fd);
+  _files[fd] = std::move(f);
+  set_bit(_open, fd, true);
+  set_bit(_close_on_exec, fd, close_on_exec);
+  KDCHECK(is_valid_locked());
+  return fd;
 }
 
 status fd_table::set(int fd, ref<file> f, bool close_on_exec) {
-  if (fd < 0 || fd >= descriptors_max)
+  if (!is_in_range(fd))
     return errc::badf;
-  slot old;  // dropped after the mutex
-  {
-    mutex_guard guard(_mutex);
-    if (size_t(fd) >= _slots.size() && !_slots.resize(size_t(fd) + 1))
-      return errc::nomem;
-    old = std::move(_slots[size_t(fd)]);
-    _slots[size_t(fd)] = slot{f, close_on_exec};
-  }
+  lock_guard guard(_lock);
+  std::swap(_files[fd], f);  // the old one goes with `f`, after the lock
+  set_bit(_open, fd, true);
+  set_bit(_close_on_exec, fd, close_on_exec);
+  KDCHECK(is_valid_locked());
+  guard.unlock();
   return {};
 }
 
 status fd_table::close(int fd) {
-  slot old;
-  {
-    mutex_guard guard(_mutex);
-    auto* s = find(fd);
-    if (!s)
-      return errc::badf;
-    old = std::move(*s);
-    *s = slot();
-  }
+  if (!is_in_range(fd))
+    return errc::badf;
+  ref<file> old;
+  lock_guard guard(_lock);
+  if (!_files[fd])
+    return errc::badf;
+  std::swap(_files[fd], old);
+  set_bit(_open, fd, false);
+  set_bit(_close_on_exec, fd, false);
+  guard.unlock();
   return {};
 }
 
 void fd_table::close_range(unsigned first, unsigned last) {
-  for (int fd = int(first); fd < descriptors_max && unsigned(fd) <= last; fd++)
-    (void)close(fd);
+  for (int fd = lowest_open(int(first)); fd >= 0 && unsigned(fd) <= last; fd = lowest_open(fd + 1))
+    (void)close(fd);  // EBADF: another thread closed it first
 }
 
 result<bool> fd_table::close_on_exec(int fd) {
-  mutex_guard guard(_mutex);
-  auto* s = find(fd);
-  if (!s)
+  lock_guard guard(_lock);
+  if (!is_in_range(fd) || !_files[fd])
     return errc::badf;
-  return s->close_on_exec;
+  return bit(_close_on_exec, fd);
 }
 
 status fd_table::set_close_on_exec(int fd, bool value) {
-  mutex_guard guard(_mutex);
-  auto* s = find(fd);
-  if (!s)
+  lock_guard guard(_lock);
+  if (!is_in_range(fd) || !_files[fd])
     return errc::badf;
-  s->close_on_exec = value;
+  set_bit(_close_on_exec, fd, value);
   return {};
 }
 
 int fd_table::lowest_open(int from) {
-  mutex_guard guard(_mutex);
-  for (int fd = from; size_t(fd) < _slots.size(); fd++)
-    if (find(fd))
-      return fd;
-  return -1;
+  lock_guard guard(_lock);
+  return find(from, true);
+}
+
+bool fd_table::is_valid() {
+  lock_guard guard(_lock);
+  return is_valid_locked();
+}
+
+bool fd_table::is_valid_locked() const {
+  for (int fd = 0; fd < descriptors_max; fd++)
+    if (bit(_open, fd) != bool(_files[fd]) || (bit(_close_on_exec, fd) && !_files[fd]))
+      return false;
+  return true;
 }
 
 }  // namespace solaster::kernel::fs

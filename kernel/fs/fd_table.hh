@@ -1,12 +1,12 @@
 // Descriptors: small numbers for open files. One table; all threads of the program share it.
 //
 // Owns: a reference to each open file. Errors: EBADF, EMFILE.
-// Context: thread; guarded by its own mutex. Limits: descriptors_max.
+// Context: thread; a spinlock, so looking a file up never sleeps (poll's condition does it). A file is closed after the
+// lock is given back. Limits: descriptors_max.
 #pragma once
 
 #include "kernel/fs/node.hh"
-#include "kernel/lib/vec.hh"
-#include "kernel/sync/wait_queue.hh"
+#include "kernel/sync/spinlock.hh"
 
 namespace solaster::kernel::fs {
 
@@ -24,14 +24,23 @@ class fd_table {
   status set_close_on_exec(int fd, bool value);
   int lowest_open(int from);  // -1: none; for /proc/self/fd
 
+  // The bits say which descriptors are open, and a closed one is not marked close-on-exec. Takes the lock.
+  bool is_valid();
+
  private:
-  struct slot {
-    ref<file> open;
-    bool close_on_exec = false;
-  };
-  slot* find(int fd);
-  mutex _mutex;
-  vec<slot> _slots;
+  static constexpr unsigned word_bits = 64, words = descriptors_max / word_bits;
+  static bool is_in_range(int fd) { return unsigned(fd) < unsigned(descriptors_max); }
+  static bool bit(const u64 (&bits)[words], int fd) {
+    return bits[unsigned(fd) / word_bits] >> (unsigned(fd) % word_bits) & 1;
+  }
+  static void set_bit(u64 (&bits)[words], int fd, bool value);
+  int find(int from, bool open) const;
+  bool is_valid_locked() const;
+
+  spinlock _lock{rank::object};
+  ref<file> _files[descriptors_max];
+  u64 _open[words] = {};
+  u64 _close_on_exec[words] = {};
 };
 
 }  // namespace solaster::kernel::fs

@@ -33,7 +33,7 @@ result<ref<node>> step(node* at, std::string_view name) {
   if (name == ".")
     return ref<node>(at);
   if (name == "..")
-    return ref<node>(at->parent() ? at->parent() : at);
+    return at->parent();
   if (name.size() > abi::name_max)
     return errc::nametoolong;
   return at->find_child(name);
@@ -45,10 +45,16 @@ result<ref<node>> walk(ref<node> at, std::string_view path, follow last, int& li
 result<ref<node>> follow_link(node* from, const ref<node>& link, int& links) {
   if (++links > links_max)
     return errc::loop;
-  auto target = TRY(link->target());
-  if (target.empty())
+  if (auto there = TRY(link->jump()))
+    return there;
+  text target;
+  TRY(link->read_target(target));
+  if (!target.complete())
+    return errc::nomem;
+  auto path = target.view();
+  if (path.empty())
     return errc::noent;
-  return walk(target.front() == '/' ? root() : ref<node>(from), target, follow::yes, links);
+  return walk(path.front() == '/' ? root() : ref<node>(from), path, follow::yes, links);
 }
 
 result<ref<node>> walk(ref<node> at, std::string_view path, follow last, int& links) {
@@ -72,6 +78,13 @@ result<ref<node>> resolve_locked(node* start, std::string_view path, follow last
   int links = 0;
   return walk(path.front() == '/' ? root() : ref<node>(start), path, last, links);
 }
+
+// The directory that the last component is looked up in, and that component ("." and ".." and "/" have none: EEXIST).
+struct parent_and_name {
+  ref<node> parent;
+  std::string_view name;   // points into the path
+  bool must_be_directory;  // the path ended in '/'
+};
 
 result<parent_and_name> parent_locked(node* start, std::string_view path) {
   if (path.empty())
@@ -140,11 +153,6 @@ result<ref<node>> resolve(node* start, std::string_view path, follow last) {
   return resolve_locked(start, path, last);
 }
 
-result<parent_and_name> resolve_parent(node* start, std::string_view path) {
-  mutex_guard guard(the_tree_mutex);
-  return parent_locked(start, path);
-}
-
 result<ref<file>> open(node* start, std::string_view path, uint32_t flags, uint32_t mode) {
   ref<node> found;
   {
@@ -195,24 +203,27 @@ status remove_directory(node* start, std::string_view path) {
   auto child = TRY(where->parent->find_child(where->name));
   if (!child->is_directory())
     return errc::notdir;
-  if (child->child_at(0))
+  if (child->mount() != where->parent->mount())
+    return errc::busy;
+  directory_entry first;
+  if (!child->mount()->is_fixed && child->next_child(dots_cookie, first))
     return errc::notempty;
   return where->parent->remove_child(where->name);
 }
 
-result<size_t> path_of(node* of, std::span<char> out) {
-  mutex_guard guard(the_tree_mutex);
+result<size_t> path_of(const node& of, std::span<char> out) {
   size_t end = out.size();
-  if (of == root().get()) {
+  const node* top = root().get();
+  if (&of == top) {
     if (out.empty())
       return errc::range;
     out[0] = '/';
     return 1;
   }
-  for (; of != root().get(); of = of->parent()) {
-    auto name = of->name();
-    if (name.empty() || !of->parent())
+  for (const node* at = &of; at != top; at = at->parent().get()) {
+    if (!at->parent())
       return errc::noent;
+    auto name = at->name();
     if (end < name.size() + 1)
       return errc::range;
     end -= name.size();
@@ -223,12 +234,25 @@ result<size_t> path_of(node* of, std::span<char> out) {
   return out.size() - end;
 }
 
+status put_path(const node& of, text& out) {
+  std::unique_ptr<char[]> path(new (std::nothrow) char[abi::path_max]);
+  if (!path)
+    return errc::nomem;
+  auto length = path_of(of, {path.get(), abi::path_max});
+  if (!length)
+    return length.error() == errc::range ? errc::nametoolong : length.error();
+  out << std::string_view(path.get(), *length);
+  if (of.is_removed())
+    out << " (deleted)";
+  return {};
+}
+
 void make_root(std::span<const std::byte> initrd) {
   auto top = make_ref<ram_directory>(0755);
   the_root = new (std::nothrow) ref<node>(top);
   if (!top || !the_root)
     refuse("not enough memory for the root directory");
-  top->set_parent(top.get());
+  top->be_root(root_filesystem);
   if (!populate_initrd(*top, initrd))
     refuse("the initrd is damaged or does not fit into memory");
   if (!top->find_child("tmp")) {

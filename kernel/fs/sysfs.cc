@@ -45,7 +45,7 @@ void put_node_meminfo(text& out, u64) {
   out.dec(mm::free_bytes() / 1024, 8) << " kB\n";
 }
 
-void add_cpu(node& cpus, unsigned i) {
+void add_cpu(ram_directory& cpus, unsigned i) {
   text name;
   (name << "cpu").dec(i);
   auto cpu = must_make_directory(cpus, name.view());
@@ -58,38 +58,15 @@ void add_cpu(node& cpus, unsigned i) {
   must_add(*topology, "core_siblings_list", make_generated(put_cpu_range));
 }
 
-// CPU directories are made when somebody looks: the firmware's count is known by then.
-class cpu_directory : public ram_directory {
- public:
-  cpu_directory() : ram_directory(0555) {}
-  result<ref<node>> find_child(std::string_view name) override {
-    fill();
-    return ram_directory::find_child(name);
-  }
-  result<directory_entry> child_at(size_t index) override {
-    fill();
-    return ram_directory::child_at(index);
-  }
-
- private:
-  void fill() {
-    if (_filled)
-      return;
-    _filled = true;
-    for (unsigned i = 0; i < sched::cpu_count(); i++)
-      add_cpu(*this, i);
-  }
-  bool _filled = false;
-};
-
 }  // namespace
 
-void populate_sys(node& root) {
+void populate_sys(ram_directory& root) {
   auto sys = must_make_directory(root, "sys");
+  sys->be_root(sys_filesystem);
   auto system = must_make_directory(*must_make_directory(*sys, "devices"), "system");
-  ref<node> cpus = make_ref<cpu_directory>();
-  must_add(*system, "cpu", cpus);
-  // add_child looks for the name first, which would fill the directory: that is fine, the count is fixed at boot.
+  auto cpus = must_make_directory(*system, "cpu");
+  for (unsigned i = 0; i < sched::cpu_count(); i++)
+    add_cpu(*cpus, i);
   for (auto name : {"online", "possible", "present"})
     must_add(*cpus, name, make_generated(put_cpu_range));
   auto nodes = must_make_directory(*system, "node");

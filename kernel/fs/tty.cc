@@ -28,8 +28,13 @@ input_queue input;
 mutex readers;
 wait_queue waiting;
 
+// What TCSETS can change: whether a byte is SIGINT, and which. The line editor's settings do not exist here, and stay
+// off.
+std::atomic<bool> has_signals{true};
+std::atomic<u8> interrupt_byte{interrupt_character};
+
 void on_input(u8 byte) {
-  if (byte == interrupt_character) {
+  if (has_signals.load() && byte == interrupt_byte.load()) {
     interrupt_program();
     return;
   }
@@ -90,16 +95,24 @@ class tty_file : public file {
       case abi::tcgets: {
         abi::termios t = {};
         t.cflag = abi::tty_cs8 | abi::tty_cread | abi::tty_b115200;
-        t.lflag = abi::tty_isig;
-        t.cc[0] = interrupt_character;
+        t.lflag = has_signals.load() ? abi::tty_isig : 0;
+        t.cc[abi::tty_vintr] = interrupt_byte.load();
         if (!mm::put(mm::program_pointer<abi::termios>(argument), t))
           return errc::fault;
         return 0;
       }
       case abi::tcsets:
       case abi::tcsetsw:
-      case abi::tcsetsf:
+      case abi::tcsetsf: {
+        abi::termios t;
+        if (!mm::get(t, mm::program_pointer<const abi::termios>(argument)))
+          return errc::fault;
+        if (request == abi::tcsetsf)
+          drop_input();
+        has_signals.store(t.lflag & abi::tty_isig);
+        interrupt_byte.store(t.cc[abi::tty_vintr]);
         return 0;
+      }
       case abi::tiocgwinsz: {
         abi::winsize w = {};  // unknown: programs then take their defaults
         if (!mm::put(mm::program_pointer<abi::winsize>(argument), w))
@@ -123,6 +136,10 @@ class tty_file : public file {
   }
 
  private:
+  static void drop_input() {
+    mutex_guard guard(readers);
+    input.tail.store(input.head.load());
+  }
   static result<size_t> take(io& to) {
     size_t total = 0;
     while (to.left() && has_input()) {
@@ -141,10 +158,10 @@ class tty_file : public file {
 
 class tty_node : public node {
  public:
-  tty_node() : node(node_type::character, 0620) {}
+  explicit tty_node(uint64_t device) : node(node_type::character, 0620), _device(device) {}
   void fill_stat(abi::stat& out) const override {
     node::fill_stat(out);
-    out.rdev = make_dev(5, 1);
+    out.rdev = _device;
   }
   result<ref<file>> open(uint32_t flags) override {
     auto f = make_ref<tty_file>(ref<node>(this), flags);
@@ -152,12 +169,15 @@ class tty_node : public node {
       return errc::nomem;
     return ref<file>(f);
   }
+
+ private:
+  uint64_t _device;
 };
 
 }  // namespace
 
-ref<node> make_tty_node() {
-  return make_ref<tty_node>();
+ref<node> make_tty_node(uint64_t device) {
+  return make_ref<tty_node>(device);
 }
 
 void start_tty() {

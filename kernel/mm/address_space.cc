@@ -57,20 +57,53 @@ result<uptr> choose_place(const map_request& r, u64 length) {
   return at;
 }
 
+// Fills what can be filled. EFAULT: some pages lie behind the end of their file.
 status populate_locked(uptr start, uptr end) {
+  bool past_end = false;
   for (uptr v = start; v < end;) {
     area* a = first_area_after(v);
     if (!a || a->start > v)
       return errc::nomem;
     const uptr stop = a->end < end ? a->end : end;
-    if (!a->prot) {
+    if (!a->prot || a->kind == backing::contiguous) {
       v = stop;
       continue;
     }
     for (; v < stop; v += page_size) {
-      if (fill_page(*a, v) == fault_result::no_memory)
+      auto r = fill_page(*a, v);
+      if (r == fault_result::no_memory)
         return errc::nomem;
+      if (r == fault_result::past_end)
+        past_end = true;
     }
+  }
+  return past_end ? status(fail(errc::fault)) : status();
+}
+
+// No hole in [start, end).
+bool is_mapped(uptr start, uptr end) {
+  for (uptr v = start; v < end;) {
+    area* a = first_area_after(v);
+    if (!a || a->start > v)
+      return false;
+    v = a->end;
+  }
+  return true;
+}
+
+// Calls change(area&) for each area of [start, end), cut to it, and joins what became equal.
+template <typename Change>
+status change_areas(uptr start, uptr end, Change change) {
+  TRY(split_at(start));
+  TRY(split_at(end));
+  for (area* a = first_area_after(start); a && a->start < end; a = first_area_after(a->end))
+    change(*a);
+  for (uptr v = start; v < end;) {
+    area* a = first_area_after(v);
+    if (!a)
+      break;
+    v = a->end;
+    try_join(a);
   }
   return {};
 }
@@ -92,12 +125,14 @@ result<uptr> map(const map_request& r) {
     return place;
   area a;
   a.start = *place, a.end = *place + length, a.prot = r.prot, a.kind = r.kind, a.uncached = r.uncached;
-  a.bytes = r.bytes, a.bytes_length = r.bytes_length, a.physical = r.physical;
+  a.bytes = r.bytes, a.bytes_length = r.bytes_length, a.physical = r.physical, a.source = r.source;
   a.file_offset = r.file_offset, a.name = r.name;
+  a.shared = r.shared, a.may_write = r.may_write, a.is_stack = r.is_stack;
+  a.locked = r.locked || space().lock_future;
   if (status s = insert_area(a); !s)
     return s.error();
-  if (r.populate && r.prot) {
-    if (status s = populate_locked(*place, *place + length); !s) {
+  if ((r.populate || a.locked) && r.prot) {
+    if (status s = populate_locked(*place, *place + length); !s && s.error() == errc::nomem) {
       (void)remove_areas(*place, *place + length);
       return s.error();
     }
@@ -125,26 +160,16 @@ status protect(uptr address, u64 length, u32 prot) {
     area* a = first_area_after(v);
     if (!a || a->start > v)
       return errc::nomem;
-    if (a->kind == backing::contiguous && a->prot != prot)
+    if ((a->kind == backing::contiguous && a->prot != prot) || ((prot & prot_write) && !a->may_write))
       return errc::acces;
     v = a->end;
   }
-  if (status s = split_at(address); !s)
-    return s;
-  if (status s = split_at(end); !s)
-    return s;
-  for (area* a = first_area_after(address); a && a->start < end; a = first_area_after(a->end)) {
-    if (a->prot == prot)
-      continue;
-    a->prot = prot;
-    change_pages(*a, a->start, a->end);
-  }
-  for (uptr v = address; v < end;) {
-    area* a = first_area_after(v);
-    v = a->end;
-    try_join(a);
-  }
-  return {};
+  return change_areas(address, end, [prot](area& a) {
+    if (a.prot == prot)
+      return;
+    a.prot = prot;
+    change_pages(a, a.start, a.end);
+  });
 }
 
 status discard(uptr address, u64 length) {
@@ -165,7 +190,10 @@ status discard(uptr address, u64 length) {
       v = a->start;
     }
     const uptr stop = a->end < end ? a->end : end;
-    if (a->kind == backing::anonymous || a->kind == backing::bytes)
+    if (a->locked)
+      return errc::inval;
+    const bool comes_again = a->kind == backing::anonymous ? !a->shared : a->kind != backing::contiguous;
+    if (comes_again)
       drop_pages(v, stop);
     v = stop;
   }
@@ -182,7 +210,7 @@ result<uptr> remap(uptr address, u64 old_length, u64 new_length, bool may_move, 
   area* a = first_area_after(address);
   if (!a || a->start > address || address + old_length > a->end)
     return errc::fault;
-  if (a->kind != backing::anonymous && a->kind != backing::bytes)
+  if (a->kind == backing::physical || a->kind == backing::contiguous)
     return errc::inval;
   if (old_length == 0)
     return errc::inval;  // sharing a mapping by mremap is not here
@@ -196,9 +224,11 @@ result<uptr> remap(uptr address, u64 old_length, u64 new_length, bool may_move, 
     }
     const uptr end = address + old_length;
     if (a->end == end && is_program_range(address, new_length) && is_free(end, address + new_length)) {
-      space().mapped += new_length - old_length;
-      a->end = address + new_length;
+      set_end(*a, address + new_length);
+      const bool fill = a->locked && a->prot;
       try_join(a);
+      if (fill)
+        (void)populate_locked(end, address + new_length);  // as Linux: what cannot be had now comes at its touch
       return address;
     }
     if (!may_move)
@@ -221,11 +251,14 @@ result<uptr> remap(uptr address, u64 old_length, u64 new_length, bool may_move, 
     return s.error();
   if (status s = split_at(address + old_length); !s)
     return s.error();
+  const u64 kept = old_length < new_length ? old_length : new_length;
+  if (!prepare_move(address, to, kept))
+    return errc::nomem;
   area model = *first_area_after(address);
   model.start = to, model.end = to + new_length;
   if (status s = insert_area(model); !s)
     return s.error();
-  move_pages(address, to, old_length < new_length ? old_length : new_length);
+  move_pages(address, to, kept);
   if (status s = remove_areas(address, address + old_length); !s)
     return s.error();
   return to;
@@ -236,6 +269,46 @@ status populate(uptr address, u64 length) {
     return errc::inval;
   mutex_guard g(space().lock);
   return populate_locked(address, address + length);
+}
+
+status lock_pages(uptr address, u64 length, bool on, bool fill) {
+  if (!check_range(address, length))
+    return errc::nomem;
+  const uptr end = address + length;
+  mutex_guard g(space().lock);
+  if (!is_mapped(address, end))
+    return errc::nomem;
+  TRY(change_areas(address, end, [on](area& a) { a.locked = on; }));
+  if (on && fill && !populate_locked(address, end))
+    return errc::nomem;
+  return {};
+}
+
+status lock_all(bool current, bool future, bool fill) {
+  mutex_guard g(space().lock);
+  space().lock_future = future;
+  if (!current)
+    return {};
+  TRY(change_areas(program_base, program_end, [](area& a) { a.locked = true; }));
+  for (area* a = first_area_after(0); a && fill; a = first_area_after(a->end))
+    if (a->prot && !a->is_stack)
+      if (auto s = populate_locked(a->start, a->end); !s && s.error() == errc::nomem)
+        return s;
+  return {};
+}
+
+void unlock_all() {
+  mutex_guard g(space().lock);
+  space().lock_future = false;
+  (void)change_areas(program_base, program_end, [](area& a) { a.locked = false; });  // splits nothing: cannot fail
+}
+
+u64 locked_bytes() {
+  mutex_guard g(space().lock);
+  u64 sum = 0;
+  for (area* a = first_area_after(0); a; a = first_area_after(a->end))
+    sum += a->locked ? a->end - a->start : 0;
+  return sum;
 }
 
 void init_brk(uptr start) {
@@ -253,8 +326,11 @@ uptr set_brk(uptr wanted) {
       return s.brk_now;
     area a;
     a.start = old_end, a.end = new_end, a.prot = prot_read | prot_write, a.name = "[heap]";
+    a.locked = s.lock_future;
     if (!insert_area(a))
       return s.brk_now;
+    if (a.locked)
+      (void)populate_locked(old_end, new_end);  // as Linux: what cannot be had now comes at its touch
   } else if (new_end < old_end) {
     if (!remove_areas(new_end, old_end))
       return s.brk_now;
@@ -267,8 +343,7 @@ bool find_area(uptr address, area_info& out) {
   area* a = first_area_after(address);
   if (!a)
     return false;
-  out = {a->start, a->end, a->prot, a->kind, false, a->file_offset, a->name, 0};
-  count_resident(a->start, a->end, out.resident_bytes, nullptr);
+  out = {a->start, a->end, a->prot, a->kind, a->shared, a->locked, a->file_offset, a->name, a->source};
   return true;
 }
 
@@ -276,18 +351,13 @@ status residency(uptr address, u64 length, std::span<u8> out) {
   if (!check_range(address, length))
     return errc::inval;
   mutex_guard g(space().lock);
-  for (uptr v = address; v < address + length;) {
-    area* a = first_area_after(v);
-    if (!a || a->start > v)
-      return errc::nomem;
-    v = a->end;
-  }
+  if (!is_mapped(address, address + length))
+    return errc::nomem;
   if (out.size() < length / page_size)
     return errc::inval;
   for (u8& b : out)
     b = 0;
-  u64 bytes;
-  count_resident(address, address + length, bytes, out.data());
+  mark_resident(address, address + length, out.data());
   return {};
 }
 
@@ -326,6 +396,16 @@ fault_result serve_fault(uptr address, bool write, bool fetch) {
   if (!(a->prot & needed))
     return fault_result::no_right;
   return fill_page(*a, page);
+}
+
+void forget_source_pages(page_source& source, u64 first) {
+  mutex_guard g(space().lock);
+  const u64 from = first * page_size;
+  for (area* a = source.mapped_by; a; a = a->next_of_source) {
+    const uptr start = from > a->file_offset ? a->start + (from - a->file_offset) : a->start;
+    if (start < a->end)
+      drop_pages(start, a->end);
+  }
 }
 
 bool fault_in(uptr address, usize n, bool write) {

@@ -8,20 +8,47 @@
 namespace solaster::kernel::mm {
 namespace {
 
-// Areas of one program, against a program that maps for ever (Linux: vm.max_map_count 65530).
-constexpr usize areas_max = 65530;
-usize area_count = 0;
+void link_to_source(area& a) {
+  if (!a.source)
+    return;
+  area*& first = a.source->mapped_by;
+  a.next_of_source = first;
+  if (first)
+    first->previous_of_source = &a;
+  first = &a;
+}
+
+void unlink_from_source(area& a) {
+  if (!a.source)
+    return;
+  (a.previous_of_source ? a.previous_of_source->next_of_source : a.source->mapped_by) = a.next_of_source;
+  if (a.next_of_source)
+    a.next_of_source->previous_of_source = a.previous_of_source;
+}
 
 void free_area(area* a) {
   space().mapped -= a->end - a->start;
-  area_count--;
-  space().areas.erase(space().areas.iterator_to(*a));
+  space().areas.erase(*a);
+  unlink_from_source(*a);
   delete a;
 }
 
 bool can_join(const area& low, const area& high) {
   return low.end == high.start && low.kind == backing::anonymous && high.kind == backing::anonymous &&
-         low.prot == high.prot && low.name == high.name;
+         low.prot == high.prot && low.name == high.name && low.shared == high.shared && low.locked == high.locked &&
+         low.is_stack == high.is_stack;
+}
+
+area* as_area(range_node* n) {
+  return static_cast<area*>(n);  // nothing else is in the tree
+}
+
+bool is_valid_area(const area& a) {
+  if ((a.start | a.end) & (page_size - 1) || a.start < program_base || a.end > program_end)
+    return false;
+  if ((a.kind == backing::file) != bool(a.source) || (a.shared && !a.may_write && (a.prot & prot_write)))
+    return false;
+  return !a.source || (a.previous_of_source ? a.previous_of_source->next_of_source : a.source->mapped_by) == &a;
 }
 
 }  // namespace
@@ -31,29 +58,34 @@ space_state& space() {
   return s;
 }
 
+bool is_valid() {
+  u64 mapped = 0;
+  for (range_node* n = space().areas.first(); n; n = range_tree::next(*n)) {
+    if (!is_valid_area(*as_area(n)))
+      return false;
+    mapped += n->end - n->start;
+  }
+  return mapped == space().mapped && space().areas.is_valid();
+}
+
+void check_areas() {
+  if (space().pace.is_due(space().areas.size()))
+    KCHECK(is_valid());
+}
+
 area* new_area(const area& model) {
-  if (area_count >= areas_max)
+  if (space().areas.size() >= areas_max)
     return nullptr;
-  auto* a = new (std::nothrow) area;
+  auto* a = new (std::nothrow) area(model);
   if (!a)
     return nullptr;
-  a->start = model.start, a->end = model.end, a->prot = model.prot, a->kind = model.kind;
-  a->uncached = model.uncached, a->bytes = model.bytes, a->bytes_length = model.bytes_length;
-  a->physical = model.physical, a->file_offset = model.file_offset, a->name = model.name;
-  area_count++;
+  a->next_of_source = a->previous_of_source = nullptr;
+  link_to_source(*a);
   return a;
 }
 
 area* first_area_after(uptr address) {
-  auto& set = space().areas;
-  auto i = set.upper_bound(address);
-  if (i != set.begin()) {
-    auto before = i;
-    --before;
-    if (before->end > address)
-      return &*before;
-  }
-  return i == set.end() ? nullptr : &*i;
+  return as_area(space().areas.first_after(address));
 }
 
 bool is_free(uptr start, uptr end) {
@@ -62,48 +94,30 @@ bool is_free(uptr start, uptr end) {
 }
 
 uptr find_gap(u64 length, u64 alignment, uptr top) {
-  auto& set = space().areas;
-  uptr end = top;
-  auto i = set.lower_bound(top);
-  for (;;) {
-    uptr low = program_base;
-    if (i != set.begin()) {
-      --i;
-      low = i->end;
-    }
-    if (end >= low && end - low >= length) {
-      uptr start = align_down(end - length, alignment);
-      if (start >= low)
-        return start;
-    }
-    if (low == program_base)
-      return 0;
-    end = i->start;
-  }
+  return space().areas.find_gap(length, alignment, program_base, top);
+}
+
+void set_end(area& a, uptr end) {
+  space().mapped += end - a.end;
+  a.end = end;
+  space().areas.resized(a);
 }
 
 void try_join(area* a) {
-  auto& set = space().areas;
-  auto i = set.iterator_to(*a);
-  if (i != set.begin()) {
-    auto before = i;
-    --before;
-    if (can_join(*before, *a)) {
-      uptr end = a->end;
-      space().mapped += end - a->start;
-      free_area(a);
-      before->end = end;
-      a = &*before;
-    }
+  area* before = as_area(range_tree::previous(*a));
+  if (before && can_join(*before, *a)) {
+    uptr end = a->end;
+    free_area(a);
+    set_end(*before, end);
+    a = before;
   }
-  auto after = set.iterator_to(*a);
-  ++after;
-  if (after != set.end() && can_join(*a, *after)) {
+  area* after = as_area(range_tree::next(*a));
+  if (after && can_join(*a, *after)) {
     uptr end = after->end;
-    space().mapped += end - after->start;
-    free_area(&*after);
-    a->end = end;
+    free_area(after);
+    set_end(*a, end);
   }
+  check_areas();
 }
 
 status insert_area(const area& model) {
@@ -133,7 +147,9 @@ status split_at(uptr address) {
     high->bytes_length -= skip;
   }
   a->end = address;
+  space().areas.resized(*a);
   space().areas.insert(*high);
+  check_areas();
   return {};
 }
 
@@ -156,6 +172,7 @@ status remove_areas(uptr start, uptr end) {
       break;
     free_area(a);
   }
+  check_areas();
   return {};
 }
 

@@ -48,15 +48,6 @@ volatile void* map_device(phys_addr base, u64 length) {
   return ok ? reinterpret_cast<volatile void*>(v + offset) : nullptr;
 }
 
-const void* map_firmware(phys_addr base, u64 length) {
-  const u64 offset = base & (page_size - 1);
-  lock_guard g(lock);
-  u64 v = reserve(length + offset);
-  bool ok = paging::map_range(v, base - offset, align_up(length + offset, page_size),
-                              paging::no_execute | paging::global, false);
-  return ok ? reinterpret_cast<const void*>(v + offset) : nullptr;
-}
-
 u64 allocate_kernel_stack_of(usize size) {
   lock_guard g(lock);
   u64 v = reserve(size + page_size);

@@ -17,8 +17,6 @@ inline constexpr u64 kernel_map_base = 0xffff'c000'0000'0000;
 
 // Maps device registers uncached, read-write. Any alignment; null when memory is out.
 volatile void* map_device(phys_addr base, u64 length);
-// Read-only view of firmware tables outside RAM that the physical map does not cover.
-const void* map_firmware(phys_addr base, u64 length);
 
 // A stack of `size` bytes (a multiple of the page size) with an unmapped page below; returns its top. Never freed.
 // Panics when memory is out (boot only).

@@ -136,18 +136,44 @@ void change_pages(const area& a, uptr start, uptr end) {
     flush_tlb_everywhere(start, end);
 }
 
+bool prepare_move(uptr from, uptr to, u64 length) {
+  bool ok = true;
+  for_each_page(from, from + length, [&](u64 v, u64*) { ok = ok && find_entry(to + (v - from), true); });
+  return ok;
+}
+
 void move_pages(uptr from, uptr to, u64 length) {
   bool any = false;
   for_each_page(from, from + length, [&](u64 v, u64* e) {
-    u64* target = find_entry(to + (v - from), true);
-    if (!target)
-      return;  // out of memory for a table: the page stays behind and is freed with the old range
+    u64* target = find_entry(to + (v - from), false);
+    KCHECK(target && !*target);  // prepared, and nothing is mapped there
     *target = *e;
     any = any || (*e & present);
     *e = 0;
   });
   if (any)
     flush_tlb_everywhere(from, from + length);
+}
+
+// A frame for a private page with its content.
+fault_result make_private_page(const area& a, uptr page, phys_addr& p) {
+  if (free_bytes() < kernel_reserve_bytes || !(p = allocate_frames(0)))
+    return fault_result::no_memory;
+  auto* content = phys_to_virt<std::byte>(p);
+  const u64 offset = page - a.start;
+  if (a.kind == backing::file) {
+    if (a.source->copy_page((a.file_offset + offset) / page_size, content))
+      return fault_result::served;
+    free_frames(p, 0);
+    return fault_result::past_end;
+  }
+  usize have = 0;
+  if (a.kind == backing::bytes && offset < a.bytes_length) {
+    have = a.bytes_length - offset < page_size ? a.bytes_length - offset : page_size;
+    memcpy(content, a.bytes + offset, have);
+  }
+  memset(content + have, 0, page_size - have);
+  return fault_result::served;
 }
 
 fault_result fill_page(area& a, uptr page) {
@@ -168,35 +194,26 @@ fault_result fill_page(area& a, uptr page) {
     *e = (a.physical + (page - a.start)) | flags;
     return fault_result::served;
   }
-  if (free_bytes() < kernel_reserve_bytes)
-    return fault_result::no_memory;
-  phys_addr p = allocate_frames(0);
-  if (!p)
-    return fault_result::no_memory;
-  auto* content = phys_to_virt<std::byte>(p);
-  usize have = 0;
-  const u64 offset = page - a.start;
-  if (a.kind == backing::bytes && offset < a.bytes_length) {
-    have = a.bytes_length - offset < page_size ? a.bytes_length - offset : page_size;
-    memcpy(content, a.bytes + offset, have);
+  if (a.kind == backing::file && a.shared) {
+    auto p = a.source->shared_page((a.file_offset + (page - a.start)) / page_size);
+    if (!p)
+      return p.error() == errc::nomem ? fault_result::no_memory : fault_result::past_end;
+    *e = *p | flags;
+    return fault_result::served;
   }
-  memset(content + have, 0, page_size - have);
+  phys_addr p = 0;
+  if (auto made = make_private_page(a, page, p); made != fault_result::served)
+    return made;
   *e = p | flags | owned;
   space().resident.fetch_add(page_size, std::memory_order_relaxed);
   return fault_result::served;
 }
 
-void count_resident(uptr start, uptr end, u64& bytes, u8* each) {
-  bytes = 0;
+void mark_resident(uptr start, uptr end, u8* each) {
   for_each_large(start, end, [&](u64 v, u64 stop, u64* e2) {
-    for (u64 p = v; p < stop; p += page_size) {
-      const bool there = (*e2 & huge) || (phys_to_virt<u64>(*e2 & address_mask)[p >> 12 & 511] & address_mask);
-      if (!there)
-        continue;
-      bytes += page_size;
-      if (each)
+    for (u64 p = v; p < stop; p += page_size)
+      if ((*e2 & huge) || (phys_to_virt<u64>(*e2 & address_mask)[p >> 12 & 511] & address_mask))
         each[(p - start) / page_size] = 1;
-    }
   });
 }
 

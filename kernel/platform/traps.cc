@@ -121,6 +121,7 @@ bool serve_page_fault(trap_frame* frame, u64 address, bool from_program, task::f
         return true;
       info.is_mapped = r != mm::fault_result::no_area;
       info.no_memory = r == mm::fault_result::no_memory;
+      info.past_end = r == mm::fault_result::past_end;
     }
   }
   if (fixup) {
@@ -222,7 +223,7 @@ void exception_body(trap_frame* frame) {
   const u64 address = frame->full_return;
   frame->full_return = 0;
   const bool from_program = t->depth.load(std::memory_order_relaxed) == 0;
-  task::fault_info info{static_cast<u32>(frame->vector), frame->error, 0, false, false};
+  task::fault_info info{static_cast<u32>(frame->vector), frame->error, 0, false, false, false};
   if (from_program) {
     t->depth.store(1, std::memory_order_relaxed);
     t->entry_frame = frame;

@@ -28,7 +28,8 @@ struct fault_info {
   u64 error;       // its error code
   uptr address;    // page fault: CR2
   bool is_mapped;  // page fault: an area exists (SEGV_ACCERR), else SEGV_MAPERR
-  bool no_memory;  // page fault: out of memory (SIGBUS or a report and SIGKILL)
+  bool no_memory;  // page fault: out of memory (a report and SIGKILL)
+  bool past_end;   // page fault: behind the end of a mapped file (SIGBUS)
 };
 // An exception of the program that the core cannot serve. Arrange the signal (it is delivered by changing *frame right
 // here or by work_pending) or end the program with a report.

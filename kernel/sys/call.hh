@@ -52,14 +52,16 @@ status write_struct(u64 address, const T& value) {
   return {};
 }
 
-// A path from the program. Errors: EFAULT, ENAMETOOLONG. 4 KiB: too much for the kernel's stack, so it is allocated.
+// A path from the program. Errors: EFAULT, ENAMETOOLONG, ENOMEM. Most paths are short; 4 KiB would be too much for the
+// kernel's stack.
 class path_argument {
  public:
-  static result<path_argument> read(u64 address);
-  std::string_view view() const { return {_text.get(), _length}; }
+  status read(u64 address);
+  std::string_view view() const { return {_long ? _long.get() : _short, _length}; }
 
  private:
-  std::unique_ptr<char[]> _text;
+  char _short[120];
+  std::unique_ptr<char[]> _long;
   usize _length = 0;
 };
 

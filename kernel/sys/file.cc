@@ -17,9 +17,6 @@ fs::fd_table& files() {
   return task::the_process().files;
 }
 
-// Guards every file's position: a transfer with the file's own position holds it.
-mutex positions;
-
 enum class direction : u8 { in, out };
 
 result<usize> transfer(fs::file& f, fs::io& memory, direction d, u64 offset) {
@@ -43,7 +40,7 @@ result<usize> transfer_at(fs::file& f, u64 address, u64 length, direction d, i64
     return transfer(f, memory, d, u64(offset));
   if (!f.seekable())
     return transfer(f, memory, d, 0);
-  mutex_guard guard(positions);
+  mutex_guard guard(f.position_lock);
   auto moved = transfer(f, memory, d, f.position);
   if (!moved)
     return moved;
@@ -138,17 +135,20 @@ answer sys_close(call& c) {
 }
 
 answer sys_close_range(call& c) {
-  constexpr u64 cloexec = 4;
-  if (u32(c.u(0)) > u32(c.u(1)) || (c.u(2) & ~u64{6}))
+  u32 first = u32(c.u(0)), last = u32(c.u(1)), flags = u32(c.u(2));
+  if (first > last || (flags & ~(abi::close_range_unshare | abi::close_range_cloexec)))
     return errc::inval;
-  if (c.u(2) & cloexec) {
-    for (int fd = files().lowest_open(int(c.u(0) & 0x7fffffff)); fd >= 0 && u32(fd) <= u32(c.u(1));
-         fd = files().lowest_open(fd + 1))
-      (void)files().set_close_on_exec(fd, true);
+  // A table of the calling thread's own is not to be had; alone it has one.
+  if ((flags & abi::close_range_unshare) && task::the_process().thread_count > 1)
+    return errc::nosys;
+  if (first >= u32(fs::descriptors_max))
+    return 0;
+  if (!(flags & abi::close_range_cloexec)) {
+    files().close_range(first, last);
     return 0;
   }
-  if (u32(c.u(0)) < u32(fs::descriptors_max))
-    files().close_range(u32(c.u(0)), u32(c.u(1)));
+  for (int fd = files().lowest_open(int(first)); fd >= 0 && u32(fd) <= last; fd = files().lowest_open(fd + 1))
+    (void)files().set_close_on_exec(fd, true);
   return 0;
 }
 
@@ -158,7 +158,7 @@ answer sys_lseek(call& c) {
     return errc::badf;
   if (!f->seekable())
     return errc::spipe;
-  mutex_guard guard(positions);
+  mutex_guard guard(f->position_lock);
   i64 base = 0;
   switch (c.i(2)) {
     case abi::seek_set:
@@ -191,8 +191,52 @@ answer sys_dup3(call& c) {
   return duplicate(c.i(0), c.i(1), u32(c.u(2)), true);
 }
 
+namespace {
+
+// Record locks belong to the process, and there is one: they never conflict, so what is left is to say what is wrong
+// with a request. Order of the checks: Linux fs/locks.c.
+status check_record_lock(const fs::file& f, const abi::flock& l, bool is_query) {
+  if (l.whence != abi::seek_set && l.whence != abi::seek_cur && l.whence != abi::seek_end)
+    return errc::inval;
+  i64 start = l.whence == abi::seek_cur ? i64(f.position) : l.whence == abi::seek_end ? i64(f.size()) : 0;
+  i64 end;
+  if (__builtin_add_overflow(start, l.start, &start))
+    return errc::overflow;
+  if (start < 0)
+    return errc::inval;
+  if (__builtin_add_overflow(start, l.len > 0 ? l.len - 1 : l.len, &end))
+    return errc::overflow;
+  if (end < 0)
+    return errc::inval;
+  if (l.type != abi::f_rdlck && l.type != abi::f_wrlck && (is_query || l.type != abi::f_unlck))
+    return errc::inval;
+  if (!is_query && ((l.type == abi::f_rdlck && !f.readable()) || (l.type == abi::f_wrlck && !f.can_write())))
+    return errc::badf;
+  return {};
+}
+
+answer record_lock(call& c, const fs::file& f) {
+  auto l = TRY(read_struct<abi::flock>(c.u(2)));
+  bool is_query = c.i(1) == abi::f_getlk;
+  TRY(check_record_lock(f, l, is_query));
+  if (is_query) {
+    l.type = abi::f_unlck;
+    TRY(write_struct(c.u(2), l));
+  }
+  return 0;
+}
+
+bool works_on_path(int command) {
+  return command == abi::f_dupfd || command == abi::f_dupfd_cloexec || command == abi::f_getfd ||
+         command == abi::f_setfd || command == abi::f_getfl;
+}
+
+}  // namespace
+
 answer sys_fcntl(call& c) {
   auto f = TRY(files().get(c.i(0)));
+  if (f->is_path() && !works_on_path(c.i(1)))
+    return errc::badf;
   switch (c.i(1)) {
     case abi::f_dupfd:
     case abi::f_dupfd_cloexec:
@@ -209,14 +253,10 @@ answer sys_fcntl(call& c) {
     case abi::f_setfl:
       f->set_status_flags(u32(c.u(2)));
       return 0;
-    case abi::f_getlk: {
-      short unlocked = 2;  // F_UNLCK: nobody else could hold one
-      TRY(write_struct(c.u(2), unlocked));
-      return 0;
-    }
+    case abi::f_getlk:
     case abi::f_setlk:
     case abi::f_setlkw:
-      return 0;
+      return record_lock(c, *f);
     default:
       return errc::inval;
   }
@@ -236,6 +276,8 @@ answer sys_ioctl(call& c) {
 
 answer sys_fsync(call& c) {
   auto f = TRY(files().get(c.i(0)));
+  if (f->is_path())
+    return errc::badf;
   bool has_content = f->of() && (f->of()->type() == fs::node_type::regular || f->of()->is_directory());
   return has_content ? answer(0) : answer(errc::inval);
 }
@@ -245,6 +287,8 @@ answer sys_fdatasync(call& c) {
 
 answer sys_ftruncate(call& c) {
   auto f = TRY(files().get(c.i(0)));
+  if (f->is_path())
+    return errc::badf;
   if (i64(c.u(1)) < 0 || !f->can_write() || !f->of() || f->of()->type() != fs::node_type::regular)
     return errc::inval;
   TRY(f->of()->truncate(c.u(1)));
@@ -258,33 +302,42 @@ answer sys_fadvise64(call& c) {
   return c.u(3) > 5 ? answer(errc::inval) : answer(0);
 }
 
+namespace {
+
+// The entry behind `cookie`. ENOENT: none.
+status next_entry(fs::node& directory, u64 cookie, fs::directory_entry& out) {
+  if (cookie >= fs::dots_cookie)
+    return directory.next_child(cookie, out);
+  const fs::node& named = cookie == 0 || !directory.parent() ? directory : *directory.parent();
+  out.name = cookie == 0 ? "." : "..";
+  out.ino = named.ino(), out.type = fs::node_type::directory, out.cookie = cookie + 1;
+  return {};
+}
+
+}  // namespace
+
 answer sys_getdents64(call& c) {
   auto f = TRY(files().get(c.i(0)));
+  if (f->is_path())
+    return errc::badf;
   if (!f->of() || !f->of()->is_directory())
     return errc::notdir;
   u64 to = c.u(1), left = u32(c.u(2)), total = 0;
-  mutex_guard guard(positions);
+  mutex_guard guard(f->position_lock);
   for (;;) {
     alignas(8) char buffer[sizeof(abi::dirent64) + abi::name_max + 8] = {};
     // SAFETY: aligned, and large enough for the longest name.
     auto* e = reinterpret_cast<abi::dirent64*>(buffer);
-    auto fill = [&](std::string_view name, u64 ino, fs::node_type type) {
-      e->ino = ino;
-      e->off = i64(f->position + 1);
-      e->type = u8(type);
-      e->reclen = u16(align_up(offsetof(abi::dirent64, name) + name.size() + 1, 8));
-      std::memcpy(e->name, name.data(), name.size());
-    };
     {
       mutex_guard tree(fs::tree_mutex());
-      if (f->position < 2) {
-        fill(f->position ? ".." : ".", f->of()->ino(), fs::node_type::directory);
-      } else {
-        auto child = f->of()->child_at(f->position - 2);
-        if (!child)
-          break;
-        fill(child->name, child->ino, child->type);
-      }
+      fs::directory_entry entry;
+      if (!next_entry(*f->of(), f->position, entry))
+        break;
+      e->ino = entry.ino;
+      e->off = i64(entry.cookie);
+      e->type = u8(entry.type);
+      e->reclen = u16(align_up(offsetof(abi::dirent64, name) + entry.name.size() + 1, 8));
+      std::memcpy(e->name, entry.name.data(), entry.name.size());
     }
     if (e->reclen > left)
       return total ? answer(i64(total)) : answer(errc::inval);
@@ -293,8 +346,9 @@ answer sys_getdents64(call& c) {
     to += e->reclen;
     left -= e->reclen;
     total += e->reclen;
-    f->position++;
+    f->position = u64(e->off);
   }
+  f->of()->mark_accessed();
   return i64(total);
 }
 

@@ -6,6 +6,7 @@
 #include "kernel/abi/task.hh"
 #include "kernel/fs/fd_table.hh"
 #include "kernel/lib/entropy.hh"
+#include "kernel/lib/version.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/frames.hh"
 #include "kernel/sys/call.hh"
@@ -49,10 +50,10 @@ status check_limit(int resource, const abi::rlimit& wanted) {
 answer sys_uname(call& c) {
   abi::utsname u = {};
   auto put = [](char* to, std::string_view s) { std::memcpy(to, s.data(), s.size()); };
-  put(u.sysname, "Linux");
+  put(u.sysname, system_name);
   put(u.nodename, "solaster");
-  put(u.release, "6.1.0-solaster");
-  put(u.version, "#1 Solaster");
+  put(u.release, system_release);
+  put(u.version, system_version);
   put(u.machine, "x86_64");
   put(u.domainname, "(none)");
   TRY(write_struct(c.u(0), u));

@@ -23,44 +23,35 @@ u64 round_up(u64 length) {
   return length > ~u64{0} - page_size ? 0 : align_up(length, page_size);
 }
 
-// A private mapping of a file that lies in memory for good needs no copy up front.
-status back_with_file(mm::map_request& r, fs::file& f, u64 offset) {
-  auto* node = f.of();
-  if (!node || node->type() != fs::node_type::regular)
-    return errc::nodev;
+// In the order of Linux's do_mmap.
+status check_file(const fs::file& f, bool shared, u32 prot) {
+  if (f.is_path())
+    return errc::badf;
+  if (shared && (prot & abi::prot_write) && !f.can_write())
+    return errc::acces;
   if (!f.readable())
     return errc::acces;
-  auto content = node->stable_content();
-  r.kind = mm::backing::bytes;
-  r.file_offset = offset;
-  r.name = "file";
-  if (content.empty())
-    return errc::nodev;
-  if (offset < content.size()) {
-    // SAFETY: bytes as bytes, within the content.
-    r.bytes = reinterpret_cast<const std::byte*>(content.data()) + offset;
-    r.bytes_length = content.size() - offset;
-  } else {
-    r.kind = mm::backing::anonymous;
-  }
   return {};
 }
 
-// A file that may change: its pages are read now.
-answer map_copy(mm::map_request r, fs::file& f, u64 offset) {
-  u32 prot = r.prot;
-  r.kind = mm::backing::anonymous;
-  r.prot = mm::prot_read | mm::prot_write;
-  uptr at = TRY(mm::map(r));
-  auto to = fs::io::user(at, r.length);
-  auto moved = f.of()->read_at(offset, to);
-  if (moved && prot != r.prot)
-    TRY(mm::protect(at, r.length, prot));
-  if (!moved) {
-    (void)mm::unmap(at, r.length);
-    return moved.error();
-  }
-  return i64(at);
+bool is_zero_device(const fs::file& f) {
+  abi::stat st;
+  f.fill_stat(st);
+  return (st.mode & abi::s_ifmt) == abi::s_ifchr && st.rdev == fs::make_dev(1, 5);
+}
+
+status back_with_file(mm::map_request& r, fs::file& f, u64 offset) {
+  TRY(check_file(f, r.shared, r.prot));
+  if (is_zero_device(f))
+    return {};
+  auto* pages = f.of() ? f.of()->pages() : nullptr;
+  if (!pages)
+    return errc::nodev;
+  r.kind = mm::backing::file;
+  r.source = ref<mm::page_source>(pages);
+  r.file_offset = offset;
+  r.may_write = !r.shared || f.can_write();
+  return {};
 }
 
 }  // namespace
@@ -74,16 +65,15 @@ answer sys_mmap(call& c) {
   u32 prot = u32(c.u(2)), flags = u32(c.u(3)), type = flags & abi::map_type;
   if (!is_aligned(offset))
     return errc::inval;
-  fs::file* file = nullptr;
-  ref<fs::file> held;
-  if (!(flags & abi::map_anonymous)) {
-    held = TRY(task::the_process().files.get(c.i(4)));
-    file = held.get();
-  }
+  ref<fs::file> file;
+  if (!(flags & abi::map_anonymous))
+    file = TRY(task::the_process().files.get(c.i(4)));
   if (length == 0)
     return errc::inval;
   if ((length = round_up(length)) == 0 || length > mm::program_end)
     return errc::nomem;
+  if (offset + length < offset)
+    return errc::overflow;
   if (mm::is_memory_short())
     return errc::nomem;
   if (type != abi::map_private && type != abi::map_shared && type != abi::map_shared_validate)
@@ -93,35 +83,23 @@ answer sys_mmap(call& c) {
   bool fixed = flags & (abi::map_fixed | abi::map_fixed_noreplace);
   if (fixed && !is_aligned(c.u(0)))
     return errc::inval;
+  if (fixed && c.u(0) < mm::program_base)
+    return errc::perm;  // below vm.mmap_min_addr
   mm::map_request r;
   r.address = align_down(c.u(0), page_size);
+  if (r.address < mm::program_base)
+    r.address = 0;
   r.length = length;
   r.prot = prot & prot_all;
   r.fixed = fixed;
   r.no_replace = flags & abi::map_fixed_noreplace;
-  r.populate = flags & (abi::map_populate | abi::map_locked);
+  r.populate = flags & abi::map_populate;
+  r.locked = flags & abi::map_locked;
   r.no_reserve = flags & abi::map_noreserve;
-  r.below_4g = flags & 0x40;
-  if (fixed && r.address < mm::program_base)
-    return errc::perm;  // below vm.mmap_min_addr
-  if (!fixed && r.address < mm::program_base)
-    r.address = 0;
-  if (!file)
-    return i64(TRY(mm::map(r)));
-  // One program, so a shared mapping that nobody writes through is as good as a private one.
-  if (type != abi::map_private && (prot & abi::prot_write))
-    return file->can_write() ? errc::nodev : errc::acces;
-  if (file->of() && file->of()->type() == fs::node_type::character) {
-    abi::stat st;
-    file->fill_stat(st);
-    if (st.rdev == fs::make_dev(1, 5))
-      return i64(TRY(mm::map(r)));  // /dev/zero
-  }
-  auto backed = back_with_file(r, *file, offset);
-  if (!backed && backed.error() == errc::nodev && file->of() && file->of()->type() == fs::node_type::regular)
-    return map_copy(r, *file, offset);
-  if (!backed)
-    return backed.error();
+  r.below_4g = flags & abi::map_32bit;
+  r.shared = type != abi::map_private;
+  if (file)
+    TRY(back_with_file(r, *file, offset));
   return i64(TRY(mm::map(r)));
 }
 
@@ -230,26 +208,41 @@ answer sys_msync(call& c) {
   return 0;
 }
 
-// Nothing is ever written out to a disk: memory that is there stays.
-answer sys_mlock(call& c) {
+// Nothing is ever written out: a page that is there stays, and locking is filling.
+namespace {
+
+answer set_locked(call& c, bool on, bool fill) {
   u64 start = align_down(c.u(0), page_size), end = round_up(c.u(0) + c.u(1));
   if (end < start)
     return errc::inval;
   if (end == start)
     return 0;
-  TRY(mm::populate(start, end - start));
+  TRY(mm::lock_pages(start, end - start, on, fill));
   return 0;
+}
+
+}  // namespace
+
+answer sys_mlock(call& c) {
+  return set_locked(c, true, true);
 }
 answer sys_mlock2(call& c) {
-  return (c.u(2) & ~u64{1}) ? answer(errc::inval) : sys_mlock(c);
+  if (c.u(2) & ~u64{abi::mlock_onfault})
+    return errc::inval;
+  return set_locked(c, true, !(c.u(2) & abi::mlock_onfault));
 }
-answer sys_munlock(call&) {
-  return 0;
+answer sys_munlock(call& c) {
+  return set_locked(c, false, false);
 }
 answer sys_mlockall(call& c) {
-  return c.u(0) == 0 || (c.u(0) & ~u64{7}) ? answer(errc::inval) : answer(0);
+  u64 flags = c.u(0), all = abi::mcl_current | abi::mcl_future | abi::mcl_onfault;
+  if (flags == 0 || flags == abi::mcl_onfault || (flags & ~all))
+    return errc::inval;
+  TRY(mm::lock_all(flags & abi::mcl_current, flags & abi::mcl_future, !(flags & abi::mcl_onfault)));
+  return 0;
 }
 answer sys_munlockall(call&) {
+  mm::unlock_all();
   return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "kernel/mm/frames.hh"
+#include "kernel/sched/clock.hh"
 #include "kernel/sys/call.hh"
 
 namespace solaster::kernel::sys {
@@ -15,42 +17,46 @@ task::process& p() {
   return task::the_process();
 }
 
-ref<fs::node> working_directory() {
-  mutex_guard guard(fs::tree_mutex());
-  return p().cwd;
-}
-
 // Where a relative path starts.
 result<ref<fs::node>> start_of(int dirfd, std::string_view path) {
-  if (path.starts_with('/') || dirfd == abi::at_fdcwd)
-    return working_directory();
+  if (path.starts_with('/'))
+    return fs::root();
+  if (dirfd == abi::at_fdcwd)
+    return p().cwd.get();
   auto f = TRY(p().files.get(dirfd));
   if (!f->of() || !f->of()->is_directory())
     return errc::notdir;
   return ref<fs::node>(f->of());
 }
 
+// What a path names: with AT_EMPTY_PATH and an empty path the descriptor's own node (null: it has none).
+result<ref<fs::node>> node_at(int dirfd, std::string_view path, u32 flags) {
+  if (path.empty() && (flags & abi::at_empty_path)) {
+    if (dirfd == abi::at_fdcwd)
+      return p().cwd.get();
+    return ref<fs::node>(TRY(p().files.get(dirfd))->of());
+  }
+  auto start = TRY(start_of(dirfd, path));
+  return fs::resolve(start.get(), path, (flags & abi::at_symlink_nofollow) ? fs::follow::no : fs::follow::yes);
+}
+
 answer open_at(int dirfd, u64 path_address, u32 flags, u32 mode) {
-  auto path = TRY(path_argument::read(path_address));
+  path_argument path;
+  TRY(path.read(path_address));
   auto start = TRY(start_of(dirfd, path.view()));
   auto f = TRY(fs::open(start.get(), path.view(), flags, mode & ~p().umask));
-  return TRY(p().files.add(f, flags & abi::o_cloexec));
+  return TRY(p().files.add(std::move(f), flags & abi::o_cloexec));
 }
 
 result<abi::stat> stat_at(int dirfd, u64 path_address, u32 flags) {
-  auto path = TRY(path_argument::read(path_address));
+  path_argument path;
+  TRY(path.read(path_address));
   abi::stat st;
-  if (path.view().empty() && (flags & abi::at_empty_path)) {
-    if (dirfd == abi::at_fdcwd) {
-      working_directory()->fill_stat(st);
-    } else {
-      TRY(p().files.get(dirfd))->fill_stat(st);
-    }
-    return st;
-  }
-  auto start = TRY(start_of(dirfd, path.view()));
-  auto how = (flags & abi::at_symlink_nofollow) ? fs::follow::no : fs::follow::yes;
-  TRY(fs::resolve(start.get(), path.view(), how))->fill_stat(st);
+  auto node = TRY(node_at(dirfd, path.view(), flags));
+  if (node)
+    node->fill_stat(st);
+  else
+    TRY(p().files.get(dirfd))->fill_stat(st);
   return st;
 }
 
@@ -77,30 +83,53 @@ answer access_at(int dirfd, u64 path_address, u32 mode, u32 flags) {
 answer readlink_at(int dirfd, u64 path_address, u64 to, i64 size) {
   if (size <= 0)
     return errc::inval;
-  auto path = TRY(path_argument::read(path_address));
-  auto start = TRY(start_of(dirfd, path.view()));
-  auto found = TRY(fs::resolve(start.get(), path.view(), fs::follow::no));
-  if (!found->is_symlink())
-    return errc::inval;
-  auto target = TRY(found->target());
-  usize n = target.size() < usize(size) ? target.size() : usize(size);
-  if (!mm::copy_out(mm::program_pointer<void>(to), target.data(), n))
+  path_argument path;
+  TRY(path.read(path_address));
+  auto node = TRY(node_at(dirfd, path.view(), abi::at_symlink_nofollow | abi::at_empty_path));
+  if (!node || !node->is_symlink())
+    return path.view().empty() ? errc::noent : errc::inval;
+  text target;
+  TRY(node->read_target(target));
+  if (!target.complete())
+    return errc::nomem;
+  auto view = target.view();
+  usize n = view.size() < usize(size) ? view.size() : usize(size);
+  if (!mm::copy_out(mm::program_pointer<void>(to), view.data(), n))
     return errc::fault;
   return i64(n);
 }
 
+answer put_statfs(const fs::filesystem* of, u64 to) {
+  abi::statfs s = {};
+  s.bsize = s.frsize = i64(page_size);
+  s.namelen = abi::name_max;
+  s.type = of ? of->magic : abi::pipefs_magic;
+  if (of && of->has_space) {
+    s.blocks = mm::total_bytes() / page_size;
+    s.bfree = s.bavail = mm::free_bytes() / page_size;
+    // A file takes a page at least.
+    s.files = s.blocks;
+    s.ffree = s.bfree;
+  }
+  TRY(write_struct(to, s));
+  return 0;
+}
+
 }  // namespace
 
-result<path_argument> path_argument::read(u64 address) {
-  path_argument a;
-  a._text.reset(new (std::nothrow) char[abi::path_max]);
-  if (!a._text)
-    return errc::nomem;
-  long n = mm::copy_string_in(a._text.get(), mm::program_pointer<const char>(address), abi::path_max);
+status path_argument::read(u64 address) {
+  auto* from = mm::program_pointer<const char>(address);
+  long n = mm::copy_string_in(_short, from, sizeof _short);
+  if (n == -long(errc::nametoolong)) {
+    _long.reset(new (std::nothrow) char[abi::path_max]);
+    if (!_long)
+      return errc::nomem;
+    n = mm::copy_string_in(_long.get(), from, abi::path_max);
+  }
   if (n < 0)
     return errc(-n);
-  a._length = usize(n);
-  return a;
+  _length = usize(n);
+  return {};
 }
 
 answer sys_open(call& c) {
@@ -150,23 +179,13 @@ answer sys_statx(call& c) {
 }
 
 answer sys_statfs(call& c) {
-  abi::stat st = TRY(stat_at(abi::at_fdcwd, c.u(0), 0));
-  (void)st;
-  abi::statfs s = {};
-  s.type = abi::ramfs_magic;
-  s.bsize = s.frsize = i64(page_size);
-  s.namelen = abi::name_max;
-  TRY(write_struct(c.u(1), s));
-  return 0;
+  path_argument path;
+  TRY(path.read(c.u(0)));
+  return put_statfs(TRY(node_at(abi::at_fdcwd, path.view(), 0))->mount(), c.u(1));
 }
 answer sys_fstatfs(call& c) {
-  TRY(p().files.get(c.i(0)));
-  abi::statfs s = {};
-  s.type = abi::ramfs_magic;
-  s.bsize = s.frsize = i64(page_size);
-  s.namelen = abi::name_max;
-  TRY(write_struct(c.u(1), s));
-  return 0;
+  auto f = TRY(p().files.get(c.i(0)));
+  return put_statfs(f->of() ? f->of()->mount() : nullptr, c.u(1));
 }
 
 answer sys_access(call& c) {
@@ -190,7 +209,10 @@ answer sys_getcwd(call& c) {
   std::unique_ptr<char[]> text(new (std::nothrow) char[abi::path_max]);
   if (!text)
     return errc::nomem;
-  usize n = TRY(fs::path_of(working_directory().get(), {text.get(), abi::path_max - 1}));
+  auto here = p().cwd.get();
+  if (here->is_removed())
+    return errc::noent;
+  usize n = TRY(fs::path_of(*here, {text.get(), abi::path_max - 1}));
   text[n++] = 0;
   if (c.u(1) < n)
     return errc::range;
@@ -200,17 +222,26 @@ answer sys_getcwd(call& c) {
 }
 
 answer sys_chdir(call& c) {
-  auto path = TRY(path_argument::read(c.u(0)));
-  auto to = TRY(fs::resolve(working_directory().get(), path.view(), fs::follow::yes));
+  path_argument path;
+  TRY(path.read(c.u(0)));
+  auto to = TRY(node_at(abi::at_fdcwd, path.view(), 0));
   if (!to->is_directory())
     return errc::notdir;
-  mutex_guard guard(fs::tree_mutex());
-  p().cwd = to;
+  p().cwd.set(std::move(to));
+  return 0;
+}
+
+answer sys_fchdir(call& c) {
+  auto f = TRY(p().files.get(c.i(0)));
+  if (!f->of() || !f->of()->is_directory())
+    return errc::notdir;
+  p().cwd.set(ref<fs::node>(f->of()));
   return 0;
 }
 
 answer sys_mkdirat(call& c) {
-  auto path = TRY(path_argument::read(c.u(1)));
+  path_argument path;
+  TRY(path.read(c.u(1)));
   auto start = TRY(start_of(c.i(0), path.view()));
   TRY(fs::make_directory(start.get(), path.view(), u32(c.u(2)) & ~p().umask));
   return 0;
@@ -223,7 +254,8 @@ answer sys_mkdir(call& c) {
 answer sys_unlinkat(call& c) {
   if (c.u(2) & ~u64{abi::at_removedir})
     return errc::inval;
-  auto path = TRY(path_argument::read(c.u(1)));
+  path_argument path;
+  TRY(path.read(c.u(1)));
   auto start = TRY(start_of(c.i(0), path.view()));
   if (c.u(2) & abi::at_removedir) {
     TRY(fs::remove_directory(start.get(), path.view()));
@@ -245,19 +277,88 @@ answer sys_umask(call& c) {
   return i64(std::exchange(p().umask, u32(c.u(0)) & 0777));
 }
 
-// Modes and times are not kept for the one user: the file must exist.
-answer sys_chmod(call& c) {
-  TRY(stat_at(abi::at_fdcwd, c.u(0), 0));
+// Attributes.
+
+namespace {
+
+// As chmod(2)'s descriptor forms: not of a descriptor that only names its file.
+result<ref<fs::node>> node_of_open(int fd) {
+  auto f = TRY(p().files.get(fd));
+  if (f->is_path())
+    return errc::badf;
+  return ref<fs::node>(f->of());
+}
+
+answer change_mode(int dirfd, u64 path_address, u32 mode) {
+  path_argument path;
+  TRY(path.read(path_address));
+  TRY(TRY(node_at(dirfd, path.view(), 0))->set_permissions(mode));
   return 0;
+}
+
+struct wanted_time {
+  bool keep = false;
+  i64 ns = 0;
+};
+
+result<wanted_time> read_time(const abi::timespec& t, i64 now) {
+  constexpr i64 second_ns = 1'000'000'000;
+  if (t.nsec == abi::utime_omit)
+    return wanted_time{true, 0};
+  if (t.nsec == abi::utime_now)
+    return wanted_time{false, now};
+  if (t.nsec < 0 || t.nsec >= second_ns)
+    return errc::inval;
+  wanted_time w;
+  if (__builtin_mul_overflow(t.sec, second_ns, &w.ns) || __builtin_add_overflow(w.ns, t.nsec, &w.ns))
+    w.ns = t.sec < 0 ? i64{-0x7fffffffffffffff} : 0x7fffffffffffffff;  // as Linux: to what the file system can keep
+  return w;
+}
+
+}  // namespace
+
+answer sys_chmod(call& c) {
+  return change_mode(abi::at_fdcwd, c.u(0), u32(c.u(1)));
+}
+answer sys_fchmodat(call& c) {
+  return change_mode(c.i(0), c.u(1), u32(c.u(2)));
 }
 answer sys_fchmod(call& c) {
-  TRY(p().files.get(c.i(0)));
+  auto node = TRY(node_of_open(c.i(0)));
+  if (!node)
+    return errc::perm;  // a pipe's mode is nowhere kept
+  TRY(node->set_permissions(u32(c.u(1))));
   return 0;
 }
+
 answer sys_utimensat(call& c) {
-  if (c.u(1))
-    TRY(stat_at(c.i(0), c.u(1), 0));
-  return 0;
+  i64 now = realtime_ns();
+  wanted_time accessed{false, now}, modified{false, now};
+  u32 flags = u32(c.u(3));
+  if (c.u(2)) {
+    abi::timespec times[2];
+    if (!mm::copy_in(times, c.p<const void>(2), sizeof times))
+      return errc::fault;
+    if (times[0].nsec == abi::utime_omit && times[1].nsec == abi::utime_omit)
+      return 0;
+    accessed = TRY(read_time(times[0], now));
+    modified = TRY(read_time(times[1], now));
+  }
+  if (flags & ~(abi::at_symlink_nofollow | abi::at_empty_path))
+    return errc::inval;
+  ref<fs::node> node;
+  if (c.u(1)) {
+    path_argument path;
+    TRY(path.read(c.u(1)));
+    node = TRY(node_at(c.i(0), path.view(), flags));
+  } else if (flags) {
+    return errc::inval;
+  } else {
+    node = TRY(node_of_open(c.i(0)));
+  }
+  if (node)
+    node->set_times(accessed.keep ? nullptr : &accessed.ns, modified.keep ? nullptr : &modified.ns);
+  return node ? answer(0) : answer(errc::perm);
 }
 
 }  // namespace solaster::kernel::sys

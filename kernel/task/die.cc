@@ -158,6 +158,8 @@ std::string_view describe_page_fault(const trap_frame* frame, const fault_info& 
   const char* access = is_fetch ? "jump to" : is_write ? "write to" : "read of";
   if (f.no_memory)
     return format_to(out, size, "out of memory ({} {:x})", access, f.address);
+  if (f.past_end)
+    return format_to(out, size, "{} address 0x{:x}, behind the end of the mapped file", access, f.address);
   if (f.address < null_zone)
     return format_to(out, size, "null pointer dereference: {} address 0x{:x}", access, f.address);
   if (is_stack_overflow(frame, f.address))
@@ -197,6 +199,8 @@ exception_signal signal_of(const fault_info& f) {
       return {abi::sig_segv, abi::si_kernel,
               "general protection fault (a non-canonical address or a misaligned vector access)"};
     case 14:
+      if (f.past_end)
+        return {abi::sig_bus, abi::bus_adrerr, nullptr};
       return {abi::sig_segv, f.is_mapped ? abi::segv_accerr : abi::segv_maperr, nullptr};
     case 16:
     case 19:
@@ -237,7 +241,7 @@ void on_program_fault(trap_frame* frame, const fault_info& fault) {
   std::string_view text =
       fault.vector == page_fault ? describe_page_fault(frame, fault, reason, sizeof reason) : s.reason;
   if (fault.no_memory)
-    die(frame, abi::sig_bus, text);
+    die(frame, abi::sig_kill, text);
   force_signal(frame, info, text);
 }
 

@@ -125,9 +125,7 @@ loaded_program load_elf(std::span<const u8> file, std::string_view path) {
 
 program_symbol find_program_symbol(u64 address) {
   auto& p = the_process();
-  if (!p.executable)
-    return {};
-  auto file = p.executable->stable_content();
+  auto file = p.image;
   abi::elf_header h;
   if (file.size() < sizeof h)
     return {};

@@ -80,9 +80,10 @@ struct task_state {
 
 struct process {
   fs::fd_table files;
-  ref<fs::node> cwd;  // guarded by fs::tree_mutex
+  fs::node_cell cwd;
   u32 umask = 022;
   ref<fs::node> executable;
+  std::span<const u8> image;  // its bytes as they were loaded, for the names of functions
   char executable_path[256] = {};
   u64 load_bias = 0;  // added to the ELF file's addresses
   uptr stack_low = 0, stack_high = 0;

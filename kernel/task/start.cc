@@ -65,7 +65,7 @@ uptr map_stack() {
   stack.address = *low + main_stack_guard_bytes;
   stack.length = main_stack_bytes;
   stack.fixed = true;
-  stack.grows_down = true;
+  stack.is_stack = true;
   stack.no_reserve = true;  // in a small machine it is larger than the RAM, and only touched pages cost
   stack.name = "[stack]";
   if (!mm::map(stack))
@@ -187,8 +187,8 @@ void split_line(std::string_view line, string_list& out) {
 
 void open_standard_files() {
   auto& p = the_process();
-  p.cwd = fs::root();
-  auto console = fs::open(p.cwd.get(), "/dev/console", abi::o_rdwr, 0);
+  p.cwd.set(fs::root());
+  auto console = fs::open(fs::root().get(), "/dev/console", abi::o_rdwr, 0);
   for (int fd = 0; fd < 3; fd++)
     if (!console || !p.files.add(*console, false))
       refuse("not enough memory for the program's files");
@@ -232,6 +232,7 @@ void start_program() {
   auto file = p.executable->stable_content();
   if (file.empty())
     refuse("{} is empty", p.executable_path);
+  p.image = file;
   auto program = load_elf(file, p.executable_path);
   p.load_bias = program.bias;
   mm::init_brk(program.end + mm::random_pages(9));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -157,6 +158,25 @@ static void echo_input(void) {
   if (fgets(line, sizeof line, stdin))
     printf("read: %s", line);
 }
+// SIGINT switched off at the terminal: its byte is read like any other. Then moved to another byte.
+static void raw_terminal(void) {
+  struct termios t, kept;
+  char c = 0;
+  tcgetattr(0, &t);
+  t.c_lflag &= ~(tcflag_t)(ISIG | ICANON | ECHO);
+  printf("set: %d\n", tcsetattr(0, TCSANOW, &t));
+  tcgetattr(0, &kept);
+  printf("signals: %d\ntype\n", (kept.c_lflag & ISIG) != 0);
+  fflush(stdout);
+  printf("read %zd: %d\n", read(0, &c, 1), c);
+  t.c_lflag |= ISIG;
+  t.c_cc[VINTR] = 'q';
+  tcsetattr(0, TCSANOW, &t);
+  printf("waiting\n");
+  fflush(stdout);
+  for (;;)
+    pause();
+}
 static void unsupported(void) {
   for (int i = 0; i < 3; i++)
     printf("socket: %s\n", syscall(SYS_socket, 2, 1, 0) < 0 ? strerrorname_np(errno) : "made");
@@ -208,6 +228,7 @@ static const struct {
     {"die-of-interrupt", die_of_interrupt},
     {"ignore-interrupt", ignore_interrupt},
     {"echo-input", echo_input},
+    {"raw-terminal", raw_terminal},
     {"unsupported", unsupported},
     {"use-all-memory", use_all_memory},
 };

@@ -61,6 +61,29 @@ def test_wrong_programs_are_one_line(ctx):
     must_fail("dynamically linked", "/bin/true")
 
 
+def writable_and_executable(program):
+    """The program with one segment that the kernel, and not run.py, refuses."""
+    data = bytearray(program)
+    phoff, = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    for i in range(count):
+        kind, flags = struct.unpack_from("<II", data, phoff + i * size)
+        if kind == 1 and flags == 5:
+            struct.pack_into("<I", data, phoff + i * size + 4, 7)
+    return bytes(data)
+
+
+@host_test(modes=("release",))
+def test_a_program_that_the_kernel_refuses_is_not_a_panic(ctx):
+    bad = ctx.folder / "bad"
+    bad.write_bytes(writable_and_executable(ctx.program("tests/abi/print_line").read_bytes()))
+    bad.chmod(0o755)
+    result = run(bad, "--net", "none")
+    assert result.returncode == 126, result
+    assert "both writable and executable" in result.stdout + result.stderr, result
+    assert "panicked" not in result.stderr, result.stderr
+
+
 @host_test(modes=("release",))
 def test_taken_ports_and_absent_taps_are_one_line(ctx):
     with socket.socket() as taken:
