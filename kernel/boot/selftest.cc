@@ -12,6 +12,7 @@
 #include "kernel/sched/futex.hh"
 #include "kernel/sched/thread.hh"
 #include "kernel/sync/wait_queue.hh"
+#include "kernel/task/process.hh"
 
 namespace solaster::kernel {
 namespace {
@@ -27,6 +28,21 @@ void test_hello() {
 }
 void test_panic() {
   panic("asked for by selftest=panic");
+}
+// The other CPU is in the middle of the log when the report wants to write there: describing the program does.
+void test_panic_locked() {
+  task::create_task(current(), 0);
+  auto writer = sched::create_kernel_thread(
+      "writer",
+      [](void*) {
+        for (;;)
+          log::write(log::level::fatal, "a line");
+      },
+      nullptr);
+  KCHECK(writer && sched::set_affinity(*writer, 2));
+  sched::start(*writer);
+  sched::sleep_until(now_ns() + 50'000'000);
+  panic("asked for by selftest=panic_locked");
 }
 void test_null() {
   volatile int* p = nullptr;
@@ -132,9 +148,10 @@ struct test {
   std::string_view name;
   void (*run)();
 };
-constexpr test tests[] = {{"hello", test_hello},       {"panic", test_panic},   {"null", test_null},
-                          {"overflow", test_overflow}, {"wx", test_write_text}, {"memory", test_memory},
-                          {"threads", test_threads},   {"clock", test_clock}};
+constexpr test tests[] = {
+    {"hello", test_hello},   {"panic", test_panic},   {"null", test_null},       {"overflow", test_overflow},
+    {"wx", test_write_text}, {"memory", test_memory}, {"threads", test_threads}, {"panic_locked", test_panic_locked},
+    {"clock", test_clock}};
 
 }  // namespace
 

@@ -16,7 +16,6 @@ namespace {
 
 // Intel SDM vol. 3, table 11-1.
 enum lapic_register : u32 {
-  lapic_id = 0x20,
   lapic_tpr = 0x80,
   lapic_eoi = 0xb0,
   lapic_svr = 0xf0,
@@ -121,9 +120,6 @@ void local_apic_initialise(bool is_boot_cpu) {
 void local_apic_eoi() {
   write_lapic(lapic_eoi, 0);
 }
-u32 local_apic_id() {
-  return is_x2 ? read_lapic(lapic_id) : read_lapic(lapic_id) >> 24;
-}
 void local_apic_send_ipi(u32 id, u8 v) {
   send(id, icr_assert | v);
 }
@@ -145,10 +141,11 @@ void local_apic_start_count() {
   write_lapic(lapic_timer_initial, ~0u);
 }
 u32 local_apic_read_count() {
-  const u32 passed = ~0u - read_lapic(lapic_timer_current);
+  return ~0u - read_lapic(lapic_timer_current);
+}
+void local_apic_stop_count() {
   write_lapic(lapic_timer_initial, 0);
   write_lapic(lapic_timer, has_deadline ? (timer_deadline_mode | vector_timer) : u32{vector_timer});
-  return passed;
 }
 
 void local_apic_arm(u64 delta_ns) {
@@ -162,14 +159,6 @@ void local_apic_arm(u64 delta_ns) {
   }
   u64 ticks = static_cast<u64>(static_cast<unsigned __int128>(delta_ns) * timer_hz / 1'000'000'000) + 1;
   write_lapic(lapic_timer_initial, ticks > ~0u ? ~0u : static_cast<u32>(ticks));
-}
-
-void local_apic_disarm() {
-  if (has_deadline) {
-    write_msr(msr_tsc_deadline, 0);
-  } else {
-    write_lapic(lapic_timer_initial, 0);
-  }
 }
 
 msi_message msi_for(unsigned cpu, u8 v) {
@@ -192,19 +181,6 @@ void io_apic_initialise() {
   }
 }
 
-unsigned ioapic_count() {
-  return io_apics_found;
-}
-u32 highest_gsi() {
-  u32 high = 0;
-  for (unsigned i = 0; i < io_apics_found; i++) {
-    const u32 last = io_apics[i].gsi_base + io_apics[i].entries - 1;
-    if (last > high)
-      high = last;
-  }
-  return high;
-}
-
 status route_gsi(u32 gsi, u8 v, unsigned cpu, bool is_level, bool is_active_low) {
   io_apic* a = io_apic_of(gsi);
   if (!a)
@@ -224,14 +200,6 @@ void mask_gsi(u32 gsi) {
   const u32 r = io_redirection + (gsi - a->gsi_base) * 2;
   lock_guard g(io_lock);
   write_io(*a, r, read_io(*a, r) | io_masked);
-}
-
-void retarget_gsi(u32 gsi, unsigned cpu) {
-  io_apic* a = io_apic_of(gsi);
-  if (!a)
-    return;
-  lock_guard g(io_lock);
-  write_io(*a, io_redirection + (gsi - a->gsi_base) * 2 + 1, cpu_data(cpu).apic_id << 24);
 }
 
 void route_isa_interrupt(u8 irq, interrupt_handler handler, void* argument) {

@@ -1,18 +1,19 @@
 // Time by the TSC.
 //
 // Its frequency comes from the hypervisor's CPUID leaf or kvmclock where they are, else from 200 microseconds beside
-// PIT channel 0 (the first, cold try is 15 % wrong and thrown away). The PIT goes on counting: reading both again later
-// gives ever longer baselines, and since the error is small against the PIT's 55 ms period at each step, the number of
-// its wraps is never in doubt. Spec: Intel 8254; CPUID 15H; KVM's msr.rst; MC146818.
+// PIT channel 0 (the first, cold try is 15 % wrong and thrown away). The PIT goes on counting, and clock_discipline
+// judges the frequency by it for as long as the machine runs. Spec: Intel 8254; CPUID 15H; KVM's msr.rst; MC146818.
 
 #include "kernel/arch/x86_64/clock.hh"
 
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/arch/x86_64/interrupts.hh"
+#include "kernel/firmware/boot_info.hh"
 #include "kernel/include/solaster/direct.h"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
 #include "kernel/mm/frames.hh"
+#include "kernel/platform/clock_discipline.hh"
 #include "kernel/sched/clock.hh"
 #include "kernel/sync/spinlock.hh"
 
@@ -21,10 +22,10 @@ namespace {
 
 using u128 = unsigned __int128;
 constexpr u64 second_ns = 1'000'000'000;
-constexpr u64 pit_hz = 1'193'182;
 constexpr u16 pit_data = 0x40, pit_command = 0x43;
 constexpr u32 calibration_ticks = 239;  // 200 microseconds
 constexpr u32 warm_up_ticks = 24;
+constexpr u64 first_look_ns = 20'000'000;
 constexpr u32 clock_shift = 32;
 
 solaster_clock parameters{0, clock_shift, 0, 0, 0, 0};
@@ -32,10 +33,8 @@ spinlock write_lock{rank::entropy};
 u64 hz = 0;
 const char* wall_name = "none";
 bool has_pit = false;
-u64 first_tsc = 0;
-u16 first_pit = 0;
+clock_discipline discipline;
 timer refine_timer;
-unsigned refinements = 0;
 
 u16 read_pit() {
   out8(pit_command, 0);
@@ -49,28 +48,69 @@ void start_pit() {
   out8(pit_data, 0);
 }
 
-struct measurement {
-  u64 tsc;
-  u32 apic_ticks;
-  u32 pit_ticks;
+struct full_reading : clock_reading {
+  u32 apic_ticks = 0;
 };
 
-// Runs for `ticks` of the PIT. Zero pit_ticks: it does not count.
+// The host may take the CPU away in the middle: of some readings, the one that took least.
+full_reading read_together() {
+  constexpr int tries = 6;
+  full_reading best;
+  best.gap = ~u64{0};
+  for (int i = 0; i < tries; i++) {
+    const u64 before = read_tsc();
+    const u16 pit = read_pit();
+    const u32 apic_ticks = local_apic_read_count();
+    const u64 after = read_tsc();
+    if (after - before >= best.gap)
+      continue;
+    best.tsc = before + (after - before) / 2;
+    best.pit = pit;
+    best.apic_ticks = apic_ticks;
+    best.gap = after - before;
+  }
+  return best;
+}
+
+struct measurement {
+  u64 tsc = 0;
+  u64 apic_ticks = 0;
+  u64 pit_ticks = 0;  // 0: the PIT does not count
+  u64 gap = 0;        // how far off the ticks of the TSC may be
+};
+
+// Runs for `ticks` of the PIT, or somewhat longer.
 measurement measure(u32 ticks) {
   constexpr unsigned reads_max = 100'000;
-  local_apic_start_count();
-  const u16 start = read_pit();
-  const u64 tsc = read_tsc();
-  u32 passed = 0;
-  u64 end = tsc;
-  for (unsigned i = 0; i < reads_max && passed < ticks; i++) {
-    const u16 now = read_pit();
-    end = read_tsc();
-    passed = static_cast<u16>(start - now);
+  const full_reading start = read_together();
+  for (unsigned i = 0; i < reads_max; i++) {
+    const u16 passed = static_cast<u16>(start.pit - read_pit());
+    if (passed >= ticks)
+      break;
     if (i == 64 && passed == 0)
+      return {};
+  }
+  const full_reading end = read_together();
+  return {end.tsc - start.tsc, end.apic_ticks - start.apic_ticks, static_cast<u16>(start.pit - end.pit),
+          start.gap + end.gap};
+}
+
+// The best of a few, unless the first is good.
+measurement calibrate() {
+  constexpr int tries = 3;
+  constexpr u64 good_part = 50;
+  local_apic_start_count();
+  (void)measure(warm_up_ticks);
+  measurement best;
+  for (int i = 0; i < tries; i++) {
+    const measurement m = measure(calibration_ticks);
+    if (m.pit_ticks && (!best.pit_ticks || m.gap * best.tsc < best.gap * m.tsc))
+      best = m;
+    if (best.pit_ticks && best.gap * good_part < best.tsc)
       break;
   }
-  return {end - tsc, local_apic_read_count(), passed};
+  local_apic_stop_count();
+  return best;
 }
 
 void set_frequency(u64 new_hz) {
@@ -202,24 +242,22 @@ bool read_cmos_clock(i64& wall_ns) {
   return true;
 }
 
-// ---- refinement
-constexpr u64 refine_at[] = {20'000'000, 500'000'000, 10 * second_ns};
-
 void on_refine(timer*) {
-  const u16 pit = read_pit();
-  const u64 tsc = read_tsc();
-  const u64 estimate = static_cast<u64>(static_cast<u128>(tsc - first_tsc) * pit_hz / hz);
-  const u16 phase = static_cast<u16>(first_pit - pit);
-  const i64 wraps = (static_cast<i64>(estimate) - phase + 32768) >> 16;
-  const u64 ticks = static_cast<u64>(wraps * 65536 + phase);
-  if (ticks) {
-    const u64 measured = static_cast<u64>(static_cast<u128>(tsc - first_tsc) * pit_hz / ticks);
-    const u64 off = measured > hz ? measured - hz : hz - measured;
-    if (off < hz / 50)
-      set_frequency(measured);  // more than 2 % is a machine that was stopped, not a better reading
+  constexpr int tries = 4;
+  constexpr u64 usual_part = 100'000;  // of a second: 10 microseconds
+  clock_reading best;
+  best.gap = ~u64{0};
+  for (int i = 0; i < tries && best.gap > hz / usual_part; i++) {
+    const u64 before = read_tsc();
+    const u16 pit = read_pit();
+    const u64 after = read_tsc();
+    if (after - before < best.gap)
+      best = {before + (after - before) / 2, pit, after - before};
   }
-  if (++refinements < sizeof refine_at / sizeof refine_at[0])
-    sched::arm(refine_timer, refine_at[refinements]);
+  const clock_discipline::verdict v = discipline.judge(best);
+  if (v.hz != hz)
+    set_frequency(v.hz);
+  sched::arm(refine_timer, now_ns() + v.look_again_ns);
 }
 
 }  // namespace
@@ -266,18 +304,17 @@ void clock_initialise() {
     found = by_leaf;
   if (!found || !apic_hz) {
     start_pit();
-    (void)measure(warm_up_ticks);
-    measurement m = measure(calibration_ticks);
+    const measurement m = calibrate();
     has_pit = m.pit_ticks >= calibration_ticks;
     if (has_pit) {
       if (!found)
         found = static_cast<u64>(static_cast<u128>(m.tsc) * pit_hz / m.pit_ticks);
       if (!apic_hz)
         apic_hz = static_cast<u64>(static_cast<u128>(m.apic_ticks) * pit_hz / m.pit_ticks);
-      first_pit = read_pit();
-      first_tsc = read_tsc();
     }
   }
+  if (const u64 asked = option_number("tsc_hz", 0))
+    found = asked;
   const bool by_guess = !found;
   if (!found)
     found = 1'000'000'000;
@@ -300,8 +337,9 @@ void clock_initialise() {
 void clock_start_refining() {
   if (!has_pit)
     return;
+  discipline.start(read_together(), hz);
   refine_timer.fire = on_refine;
-  sched::arm(refine_timer, refine_at[0]);
+  sched::arm(refine_timer, now_ns() + first_look_ns);
 }
 
 }  // namespace solaster::kernel

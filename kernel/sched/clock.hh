@@ -25,7 +25,6 @@ struct timer {
   timer* left = nullptr;
   timer* right = nullptr;
   timer* parent = nullptr;
-  u32 heap_index = 0;
   bool is_armed = false;
 };
 namespace sched {

@@ -154,6 +154,7 @@ bool make_signal_frame(trap_frame* frame, const abi::sigaction& action, const ab
   f.info = info;
   if (!mm::put(mm::program_pointer<abi::rt_sigframe>(at), f))
     return false;
+  xstate_reset();  // what the handler starts with, as on Linux: the control words' defaults, and no vector state
   if (t.alt_stack.flags & abi::ss_autodisarm)
     t.alt_stack = {0, abi::ss_disable, 0, 0};
   frame->rdi = u64(info.signo);

@@ -105,6 +105,35 @@ static void vdso_pointer(void) {
 static void spin_on_kernel_stack_pointer(void) {
   __asm__ volatile("movabs $0xffff800000100000, %%rsp; 1: dec %%ecx; jnz 1b; ud2" ::"c"(100000000) : "memory");
 }
+// A handler that has used up its alternate stack is sent another signal for the same stack.
+static char small_stack[8192 + 16384];
+static void ran_below(int n) {
+  (void)n;
+  puts("ran below the stack");
+}
+static void go_deep(int n) {
+  (void)n;
+  // 512 bytes above the bottom: no frame fits there.
+  __asm__ volatile("movq %%rsp, %%r12\n movq %[low], %%rsp\n syscall\n movq %%r12, %%rsp" ::"a"(234L),
+                   "D"((long)getpid()), "S"((long)gettid()), "d"((long)SIGUSR2), [low] "r"(small_stack + 8192 + 512)
+                   : "r12", "rcx", "r11", "memory");
+}
+static void full_alternate_stack(void) {
+  stack_t s = {.ss_sp = small_stack + 8192, .ss_size = 16384};
+  sigaltstack(&s, NULL);
+  struct sigaction a = {.sa_handler = go_deep, .sa_flags = SA_ONSTACK},
+                   b = {.sa_handler = ran_below, .sa_flags = SA_ONSTACK};
+  sigaction(SIGUSR1, &a, NULL);
+  sigaction(SIGUSR2, &b, NULL);
+  raise(SIGUSR1);
+}
+// Linux forbids it; here it finds two equal values, and nothing happens.
+static void swap_gs(void) {
+  for (int i = 0; i < 3; i++) {
+    __asm__ volatile("swapgs");
+    printf("after swapgs: %d\n", getppid());
+  }
+}
 static void terminate(void) {
   kill(getpid(), SIGTERM);
 }
@@ -220,6 +249,8 @@ static const struct {
     {"odd-stack", odd_stack},
     {"far-jump", far_jump},
     {"vdso-pointer", vdso_pointer},
+    {"full-alternate-stack", full_alternate_stack},
+    {"swapgs", swap_gs},
     {"high-stack", spin_on_kernel_stack_pointer},
     {"status-200", status_200},
     {"status-7", status_7},

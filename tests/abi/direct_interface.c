@@ -1,5 +1,5 @@
 // The direct interface by its contract. On Linux there is none, and every line says ok for that reason: the framework
-// then uses system calls instead.
+// then uses system calls instead. In the guest there must be one: the kernel's name says where this runs.
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 #include <xmmintrin.h>
@@ -122,6 +124,66 @@ static void shards(void) {
   CHECK("a wake for a thread that has ended", d->wake(1) == 0);
 }
 
+// Calls on a stack whose pages are not there yet, with the stack pointer at every distance from a page's end.
+static char* stacks;
+static void* sleeper(void* p) {
+  d->shard_bind(2, cpus > 1 ? 1 : 0);
+  second_bound = 2;
+  for (;;) {
+    d->wait(SOLASTER_NEVER);
+    if (stop)
+      return p;
+  }
+}
+static int call_on(char* top, int (*function)(uint32_t), uint32_t argument) {
+  int result;
+  __asm__ volatile("movq %%rsp, %%r12\n movq %[top], %%rsp\n callq *%[function]\n movq %%r12, %%rsp"
+                   : "=a"(result), "+D"(argument)
+                   : [top] "r"(top), [function] "r"(function)
+                   : "r12", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
+  return result;
+}
+static void fresh_stacks(void) {
+  if (!d)
+    return;
+  stop = 0;
+  second_bound = -1000;
+  pthread_t t;
+  pthread_create(&t, NULL, sleeper, NULL);
+  while (second_bound == -1000)
+    sched_yield();
+  stacks = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  int right = 1;
+  for (int at = 0; at < 4096; at += 16) {
+    madvise(stacks, 65536, MADV_DONTNEED);
+    right = right && call_on(stacks + 32768 + at, d->wake, 2) == 0;
+    if (at % 256 == 0)
+      sched_yield();  // the sleeper goes to sleep again, so that the next wake has work to do
+  }
+  CHECK("wake on a stack that is not there yet", right);
+  stop = 1;
+  d->wake(2);
+  pthread_join(t, NULL);
+}
+
+// A thread that is no shard may wake one, and may not wait.
+static int foreign_result = -1000;
+static void* foreign(void* p) {
+  foreign_result =
+      d->wait(SOLASTER_NEVER) == -EPERM && d->wake(0) == 0 && d->log("", 0) == 0 && d->memory_available() > 0;
+  return p;
+}
+static void foreign_threads(void) {
+  if (!d)
+    return;
+  pthread_t t;
+  (void)d->wait(1);
+  pthread_create(&t, NULL, foreign, NULL);
+  int woken = d->wait(now() + 5000000000);
+  pthread_join(t, NULL);
+  CHECK("a foreign thread", foreign_result == 1 && woken == SOLASTER_WAIT_WOKEN);
+}
+
 static void memory(void) {
   if (!d)
     return;
@@ -227,6 +289,12 @@ static void preemption(void) {
 
 int main(void) {
   d = find_table();
+  struct utsname system;
+  uname(&system);
+  if (!d && strstr(system.release, "solaster")) {
+    puts("the table is missing");
+    return 1;
+  }
   if (!d) {
     // The same lines as in the guest.
     static const char* const lines[] = {"table",
@@ -240,6 +308,8 @@ int main(void) {
                                         "back and forth",
                                         "rounding mode kept",
                                         "a wake for a thread that has ended",
+                                        "wake on a stack that is not there yet",
+                                        "a foreign thread",
                                         "memory in pieces",
                                         "less is left",
                                         "too much",
@@ -268,6 +338,8 @@ int main(void) {
   CHECK("bind", d->shard_bind(0, 0) == 0);
   CHECK("bind elsewhere", d->shard_bind(64, 0) == -EINVAL && d->shard_bind(0, 64) == -EINVAL);
   shards();
+  fresh_stacks();
+  foreign_threads();
   memory();
   nics();
   rest();

@@ -1,4 +1,5 @@
 """The kernel's core without a program: the panic report, protections, threads, the clock, the random generator."""
+import re
 import subprocess
 
 from solaster import qemu
@@ -32,6 +33,12 @@ def test_a_panic_names_its_functions_and_ends_the_machine(ctx):
     panics(ctx, "panic", "kernel::test_panic", "rip ", "cr2 ", "interrupts ")
 
 
+@guest_test(cpus=(2,))
+def test_a_panic_waits_for_nobody(ctx):
+    """The other CPU is stopped while it writes to the log: its locks are never released."""
+    panics(ctx, "panic_locked", "kernel::test_panic_locked", "memory: ")
+
+
 @guest_test()
 def test_a_null_pointer_in_the_kernel_is_caught(ctx):
     panics(ctx, "null", "writing address 0 ", "kernel::test_null")
@@ -59,6 +66,15 @@ def test_the_clock_runs_and_has_a_source_of_wall_time(ctx):
     status, text = selftest(ctx, "clock")
     assert status == PASSED and "slept 1" in text, text
     assert "from cmos" in text or "from kvmclock" in text, text
+
+
+@guest_test()
+def test_a_spoiled_calibration_is_found_out(ctx):
+    right = int(re.search(r"tsc (\d+) kHz", selftest(ctx, "clock")[1]).group(1))
+    for wrong in (right * 400, right * 900, right * 1100, right * 4000):
+        status, text = selftest(ctx, "clock tsc_hz=%d" % wrong)
+        found = int(re.search(r"tsc (\d+) kHz", text).group(1))
+        assert status == PASSED and abs(found - right) < right / 50, (right, wrong, text)
 
 
 @guest_test()

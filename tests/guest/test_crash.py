@@ -75,6 +75,16 @@ def test_wild_registers(ctx):
 
 
 @guest_test(**BOTH)
+def test_a_handler_without_room_on_its_stack_does_not_run(ctx):
+    assert "ran below" not in end_of(ctx, "full-alternate-stack", 139, r"killed by SIGSEGV")
+
+
+@guest_test(**BOTH)
+def test_swapgs_does_no_harm(ctx):
+    end_of(ctx, "swapgs", 0, r"(?s)(after swapgs: 0.*){3}")
+
+
+@guest_test(**BOTH)
 def test_fatal_signals(ctx):
     end_of(ctx, "sigterm", 143, r"ended by signal 15")
     end_of(ctx, "sigkill", 137, r"ended by signal 9")

@@ -31,10 +31,6 @@ status route_gsi(u32 gsi, u8 vector, unsigned cpu, bool is_level, bool is_active
 void mask_gsi(u32 gsi);
 // An ISA interrupt with the MADT's override applied, to CPU 0.
 void route_isa_interrupt(u8 irq, interrupt_handler handler, void* argument);
-// Moves an already routed interrupt.
-void retarget_gsi(u32 gsi, unsigned cpu);
-unsigned ioapic_count();
-u32 highest_gsi();
 
 // MSI message for (cpu, vector).
 struct msi_message {
@@ -46,18 +42,17 @@ msi_message msi_for(unsigned cpu, u8 vector);
 // Local APIC of this CPU.
 void local_apic_initialise(bool is_boot_cpu);
 void local_apic_eoi();
-u32 local_apic_id();
 void local_apic_send_ipi(u32 apic_id, u8 vector);
 void local_apic_send_nmi(u32 apic_id);
 void local_apic_send_init(u32 apic_id);
 void local_apic_send_startup(u32 apic_id, u8 page);
 // One-shot at TSC time; by TSC deadline where the CPU has it.
 void local_apic_arm(u64 delta_ns);
-void local_apic_disarm();
-// Ticks per second of the timer, set by calibration; the current count.
+// Ticks per second of the timer, set by calibration. Between start and stop the timer counts instead of interrupting.
 void local_apic_set_frequency(u64 hz);
 void local_apic_start_count();
 u32 local_apic_read_count();
+void local_apic_stop_count();
 
 void io_apic_initialise();
 // The IDT: first without IST stacks (faults of early boot), then with them.
