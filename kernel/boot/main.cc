@@ -73,7 +73,7 @@ extern "C" [[noreturn]] void kernel_start(u32 start_info) {
   io_apic_initialise();
   power_initialise();
   start_other_cpus();
-  clock_initialise();
+  clock_initialise(options.tsc_hz);
   entropy_initialise();
   log::info("{} CPUs, {} KiB of memory, machine {}", sched::cpu_count(), mm::total_bytes() >> 10, boot_info().machine);
 

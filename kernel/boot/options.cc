@@ -5,15 +5,15 @@
 namespace solaster::kernel {
 namespace {
 
-constexpr u64 log_level_max = 7;
+constexpr u64 log_level_max = 7, tsc_hz_max = 100'000'000'000;
 
 struct option {
   std::string_view name;
   bool takes_value;
 };
 // virtio_mmio.device is QEMU's own (microvm with acpi=off).
-constexpr option options[] = {
-    {"env", true}, {"loglevel", true}, {"noaslr", false}, {"selftest", true}, {"virtio_mmio.device", true}};
+constexpr option options[] = {{"env", true},      {"loglevel", true}, {"noaslr", false},
+                              {"selftest", true}, {"tsc_hz", true},   {"virtio_mmio.device", true}};
 
 const option* find_known(std::string_view name) {
   for (const option& o : options)
@@ -26,8 +26,10 @@ void check_word(std::string_view word) {
   const std::string_view name = word.substr(0, word.find('='));
   const option* known = find_known(name);
   if (!known)
-    refuse("no kernel option {}: there are env=K=V, loglevel=0..{}, noaslr, selftest=NAME and virtio_mmio.device=",
-           word, log_level_max);
+    refuse(
+        "no kernel option {}: there are env=K=V, loglevel=0..{}, noaslr, selftest=NAME, tsc_hz=N and "
+        "virtio_mmio.device=",
+        word, log_level_max);
   if (known->takes_value != (name.size() < word.size()))
     refuse("kernel option {}: {}", name, known->takes_value ? "it needs a value, NAME=VALUE" : "it takes no value");
 }
@@ -56,6 +58,7 @@ kernel_options read_options() {
     refuse("more than {} kernel options", options_max - 1);
   kernel_options o;
   o.log_level = static_cast<int>(read_number("loglevel", static_cast<u64>(o.log_level), log_level_max));
+  o.tsc_hz = read_number("tsc_hz", 0, tsc_hz_max);
   o.randomise = !has_option("noaslr");
   return o;
 }

@@ -6,6 +6,7 @@
 namespace solaster::kernel {
 
 struct kernel_options {
+  u64 tsc_hz = 0;     // what the clock starts from, until it knows better; 0: measure
   int log_level = 4;  // 0: nothing, 4: warnings and errors, 7: everything
   bool randomise = true;
 };

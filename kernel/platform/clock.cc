@@ -8,7 +8,6 @@
 
 #include "kernel/arch/x86_64/cpu.hh"
 #include "kernel/arch/x86_64/interrupts.hh"
-#include "kernel/firmware/boot_info.hh"
 #include "kernel/include/solaster/direct.h"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/print.hh"
@@ -295,7 +294,7 @@ void set_realtime_ns(i64 now) {
   __atomic_store_n(&parameters.realtime_offset_ns, now - static_cast<i64>(now_ns()), __ATOMIC_RELAXED);
 }
 
-void clock_initialise() {
+void clock_initialise(u64 asked_hz) {
   i64 wall = 0;
   u64 apic_hz = 0;
   u64 found = read_kvm_clock(wall);
@@ -313,8 +312,8 @@ void clock_initialise() {
         apic_hz = static_cast<u64>(static_cast<u128>(m.apic_ticks) * pit_hz / m.pit_ticks);
     }
   }
-  if (const u64 asked = option_number("tsc_hz", 0))
-    found = asked;
+  if (asked_hz)
+    found = asked_hz;
   const bool by_guess = !found;
   if (!found)
     found = 1'000'000'000;

@@ -3,12 +3,17 @@
 // `operations`.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGE 4096ul
@@ -74,6 +79,77 @@ static void creat_among_many(long n) {
   }
 }
 
+// Two threads hand a turn to each other by a condition variable: one operation is one turn, a switch of threads.
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed[2] = {PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER};
+static int turn;
+static long turns;
+
+static void play(int me) {
+  pthread_mutex_lock(&lock);
+  while (turns > 0) {
+    while (turn != me)
+      pthread_cond_wait(&changed[me], &lock);
+    turns--;
+    turn = 1 - me;
+    pthread_cond_signal(&changed[1 - me]);
+  }
+  pthread_mutex_unlock(&lock);
+}
+static void* play_second(void* unused) {
+  play(1);
+  return unused;
+}
+
+static void condition_switch(long n) {
+  turns = n;
+  pthread_t other;
+  must(pthread_create(&other, NULL, play_second, NULL) == 0, "pthread_create");
+  play(0);
+  pthread_join(other, NULL);
+}
+
+// One operation is one switch: each of the two yields in turn.
+static void* yield_often(void* n) {
+  for (long i = 0; i < *(long*)n; i++)
+    sched_yield();
+  return NULL;
+}
+static void yield_switch(long n) {
+  long half = n / 2;
+  pthread_t other;
+  must(pthread_create(&other, NULL, yield_often, &half) == 0, "pthread_create");
+  yield_often(&half);
+  pthread_join(other, NULL);
+}
+
+static void poll_64(long n) {
+  struct pollfd f[64];
+  for (int i = 0; i < 64; i++) {
+    int fd = eventfd(0, 0);
+    must(fd >= 0, "eventfd");
+    f[i] = (struct pollfd){fd, POLLIN, 0};
+  }
+  must(eventfd_write(f[63].fd, 1) == 0, "eventfd_write");
+  for (long i = 0; i < n; i++)
+    must(poll(f, 64, -1) == 1, "poll");
+}
+
+static void null_call(long n) {
+  for (long i = 0; i < n; i++)
+    syscall(SYS_getppid);
+}
+
+static void count_signal(int n) {
+  (void)n;
+}
+static void signal_oneself(long n) {
+  struct sigaction a = {.sa_handler = count_signal};
+  sigaction(SIGUSR1, &a, NULL);
+  for (long i = 0; i < n; i++)
+    raise(SIGUSR1);
+}
+
 static const struct {
   const char* name;
   void (*run)(long);
@@ -82,6 +158,11 @@ static const struct {
     {"pipe_round_trip", pipe_round_trip},
     {"mmap_among_13000", mmap_among_many},
     {"creat_among_6000", creat_among_many},
+    {"condition_switch", condition_switch},
+    {"yield_switch", yield_switch},
+    {"poll_64", poll_64},
+    {"null_call", null_call},
+    {"signal_oneself", signal_oneself},
 };
 
 int main(int argc, char** argv) {

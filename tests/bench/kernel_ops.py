@@ -21,6 +21,11 @@ OPERATIONS = {
     "pipe_round_trip": (2000, 4327),
     "mmap_among_13000": (500, None),
     "creat_among_6000": (500, None),
+    "condition_switch": (4000, 1492),
+    "yield_switch": (8000, None),
+    "poll_64": (500, None),
+    "null_call": (10000, None),
+    "signal_oneself": (3000, None),
 }
 
 
