@@ -1,15 +1,18 @@
 // TCP and UDP sockets, whichever stack carries them.
 //
 // The handles here (`connected_socket`, `server_socket`, `datagram_channel`) each own an implementation of the
-// interface named
-// `..._impl` beside them. There are two sets of these: posix (framework/socket/posix: Linux's sockets over the
-// reactor's back end) and native (framework/socket/native: our own TCP over a NIC's queues). `engine().net()` is the
-// stack that the program was started with.
+// interface named `..._impl` beside them. There are two sets of these: posix (framework/socket/posix: Linux's sockets
+// over the reactor's back end) and native (framework/socket/native: our own TCP over a NIC's queues). `engine().net()`
+// is the stack that the program was started with.
 //
 // Owns:    a handle owns its socket. Streams of a connection share it: they may outlive the connected_socket.
+// Waits may be given up (with_timeout): what was called goes on, and its result is dropped when it comes: the bytes of
+// a read, the connection of an accept. What ends such a wait is named at each handle below; close() of a stream then
+// waits for nothing but what it is meant to.
+//
 // Errors:  exceptional futures with std::system_error, code in std::generic_category or std::system_category:
-// ECONNRESET,
-//          EPIPE, ECONNABORTED after abort_accept() or shutdown_input(), ECONNREFUSED, ETIMEDOUT, EADDRINUSE...
+//          ECONNRESET, EPIPE, ECONNABORTED after abort(), abort_accept() or shutdown_input() of a datagram channel,
+//          ECONNREFUSED, ETIMEDOUT, EADDRINUSE... EBUSY: a second read, write or accept while one is under way.
 // Context: shard-local. A connection stays on the shard that accepted or opened it.
 #pragma once
 
@@ -19,9 +22,12 @@
 
 #include "framework/future/future.hh"
 #include "framework/io/streams.hh"
+#include "framework/reactor/time.hh"
 #include "framework/socket/address.hh"
 
 namespace solaster {
+
+class abort_source;
 
 struct keepalive_params {
   std::chrono::seconds idle{75};
@@ -39,7 +45,7 @@ class connected_socket_impl {
   virtual void shutdown_input() = 0;
   // The peer sees the end after what was put before; later puts fail with EPIPE.
   virtual void shutdown_output() = 0;
-  // Resets the connection at once: reads and writes fail with ECONNABORTED, the peer gets a RST.
+  virtual void shutdown(delay patience) noexcept = 0;
   virtual void abort() noexcept = 0;
   virtual void set_nodelay(bool) = 0;
   virtual bool nodelay() const = 0;
@@ -67,6 +73,11 @@ class connected_socket {
   data_sink sink() { return _impl->sink(); }
   void shutdown_input() { _impl->shutdown_input(); }
   void shutdown_output() { _impl->shutdown_output(); }
+  // For who stops a server: shutdown_input(), and when the connection is still there after `patience`, abort(). So who
+  // reads sees the end, who answers has the time to finish, and who waits for a peer that does not read is freed.
+  void shutdown(delay patience) noexcept { _impl->shutdown(patience); }
+  // Resets the connection at once: reads and writes under way, and later ones, fail with ECONNABORTED; the peer gets a
+  // RST.
   void abort() noexcept { _impl->abort(); }
   void set_nodelay(bool on) { _impl->set_nodelay(on); }
   bool nodelay() const { return _impl->nodelay(); }
@@ -113,8 +124,8 @@ class server_socket {
   server_socket() noexcept = default;
   explicit server_socket(std::unique_ptr<server_socket_impl> impl) noexcept : _impl(std::move(impl)) {}
 
-  // The next connection. Not called again before the future is resolved. What fails one connection only (ECONNABORTED
-  // of a peer that left, EMFILE) is an exceptional future after which accept() may be called again.
+  // The next connection. Not called again before the future is resolved. A connection whose peer has left meanwhile is
+  // passed over; while descriptors or memory have run out it waits (and one line in the log says so).
   future<accept_result> accept() { return _impl->accept(); }
   // An accept under way, and every later one, fails with ECONNABORTED.
   void abort_accept() { _impl->abort_accept(); }
@@ -130,6 +141,12 @@ struct datagram {
   socket_address dst;  // the port is always ours; the address is "any" where the stack cannot tell
   temporary_buffer<char> data;
   bool truncated = false;
+};
+
+struct datagram_options {
+  // by_flow: every shard that wants datagrams opens the same address. none: it is for this shard, and another one that
+  // opens it gets EADDRINUSE.
+  load_balancing lba = load_balancing::none;
 };
 
 class datagram_channel_impl {
@@ -174,8 +191,12 @@ class network_stack {
   // load_balancing::by_flow every shard that wants connections calls it with the same address. Port 0 is for one shard
   // only.
   virtual server_socket listen(socket_address addr, listen_options options = {}) = 0;
-  virtual future<connected_socket> connect(socket_address remote, socket_address local = {}) = 0;
-  virtual datagram_channel make_datagram_channel(socket_address local = {}) = 0;
+  // `giving_up`, which outlives the future, ends it early: ECONNABORTED. Else it takes as long as the stack tries, also
+  // when the caller does not wait any more.
+  virtual future<connected_socket> connect(socket_address remote, socket_address local = {},
+                                           abort_source* giving_up = nullptr) = 0;
+  // Throws std::system_error as listen() does. Port 0 is for one shard only.
+  virtual datagram_channel make_datagram_channel(socket_address local = {}, datagram_options options = {}) = 0;
   // The address that other hosts reach this one by; "any" where it is not known.
   virtual socket_address host_address() const noexcept { return {}; }
 };

@@ -17,10 +17,10 @@ class absent_stack final : public network_stack {
   explicit absent_stack(const char* why) : _why(why) {}
   std::string_view name() const noexcept override { return "none"; }
   server_socket listen(socket_address, listen_options) override { throw error("listen"); }
-  future<connected_socket> connect(socket_address, socket_address) override {
+  future<connected_socket> connect(socket_address, socket_address, abort_source*) override {
     return make_exception_future<connected_socket>(std::make_exception_ptr(error("connect")));
   }
-  datagram_channel make_datagram_channel(socket_address) override { throw error("UDP socket"); }
+  datagram_channel make_datagram_channel(socket_address, datagram_options) override { throw error("UDP socket"); }
 
  private:
   std::system_error error(const char* what) const {

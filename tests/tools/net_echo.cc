@@ -159,8 +159,8 @@ class service {
     spawn(_gate, [&s = *s, h] { return accept_loop(s, h); });
   }
   void listen_udp(uint16_t port) {
-    auto& c = _channels.emplace_back(
-        std::make_unique<datagram_channel>(engine().net().make_datagram_channel(ipv4_addr(port))));
+    auto& c = _channels.emplace_back(std::make_unique<datagram_channel>(
+        engine().net().make_datagram_channel(ipv4_addr(port), {.lba = load_balancing::by_flow})));
     spawn(_gate, [&c = *c] { return udp_loop(c); });
   }
   future<> stop() {

@@ -44,7 +44,9 @@ driver* driver::addressee() noexcept {
 }
 
 driver::driver(shared_state& shared)
-    : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count) {
+    : _shared(shared), _shard(this_shard_id()), _shards(smp::count), _handover(smp::count), _retirement([this] {
+        unpin_retired();
+      }) {
   _slab = new net::packet_slab(_memory);
   _foreign = std::make_unique<foreign_packets>(*_slab, _shards);
   nic& device = *shared.device;
@@ -83,6 +85,7 @@ void driver::start() {
 void driver::stop() noexcept {
   if (std::exchange(_running, false)) {
     engine().remove_poller(*this);
+    _retirement.cancel();
   }
 }
 
@@ -344,13 +347,61 @@ void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
   touch();  // there may be room to send again
 }
 
-// Nobody asks yet for a port of its own: several shards that pin one share it.
-void driver::pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on) {
+void driver::pin(transport t, uint16_t port, bool on) noexcept {
+  if (_shards == 1) {
+    return;
+  }
+  for (unsigned s = 0; s < _shards; ++s) {
+    (void)smp::submit_to(s, [t, port, shard = _shard, on] {
+      if (driver* d = local()) {
+        d->pin_here(t, port, shard, on);
+      }
+    });
+  }
+}
+
+// Who may have the port was decided by the claims; here the last word of one shard may come after the first of the
+// next.
+void driver::pin_here(transport t, uint16_t port, unsigned shard, bool on) noexcept {
   if (!on) {
-    _pinned.unpin(protocol, port, shard);
-  } else if (!_pinned.pin(protocol, port, shard, true)) {
+    _pinned.unpin(uint8_t(t), port, shard);
+  } else if (!_pinned.pin(uint8_t(t), port, shard, true)) {
     native_log.warn("port {}: more than {} ports are served by some shards only; its packets go by their flow", port,
                     net::port_pins::pins_max);
+  }
+}
+
+void driver::retire(uint16_t port) noexcept {
+  try {
+    _retired.push_back(port);
+  } catch (...) {  // it stays pinned, and claimed
+    return;
+  }
+  if (!_retirement.armed()) {
+    _retirement.arm_periodic(driver_limits::retirement_check);
+  }
+}
+
+// Whether a listener or a connection, also one that is only finishing, still has it.
+bool driver::has_port(uint16_t port) noexcept {
+  auto mine = tcp().reserve({{}, port}, false, now());
+  if (mine) {
+    tcp().release(*mine);
+  }
+  return !mine;
+}
+
+void driver::unpin_retired() noexcept {
+  std::erase_if(_retired, [this](uint16_t port) {
+    if (has_port(port)) {
+      return false;
+    }
+    pin(transport::tcp, port, false);
+    ports().release(transport::tcp, port);
+    return true;
+  });
+  if (_retired.empty()) {
+    _retirement.cancel();
   }
 }
 

@@ -16,7 +16,9 @@
 #include "framework/device/shard_memory.hh"
 #include "framework/future/task.hh"
 #include "framework/reactor/backend/backend.hh"
+#include "framework/reactor/timer.hh"
 #include "framework/socket/native/foreign.hh"
+#include "framework/socket/native/ports.hh"
 #include "net/device/port_pins.hh"
 #include "net/stack/stack.hh"
 
@@ -27,9 +29,10 @@
 namespace solaster::native {
 
 struct driver_limits {
-  static constexpr size_t receive_burst = 64;   // packets taken from the queue in a turn
-  static constexpr size_t transmit_burst = 64;  // packets of the stack that wait for the queue
-  static constexpr size_t abroad_max = 256;     // packets of ours at the owner of a queue
+  static constexpr duration retirement_check = seconds(1);  // between looks whether a retired port is free
+  static constexpr size_t receive_burst = 64;               // packets taken from the queue in a turn
+  static constexpr size_t transmit_burst = 64;              // packets of the stack that wait for the queue
+  static constexpr size_t abroad_max = 256;                 // packets of ours at the owner of a queue
   static constexpr size_t handed_over_max =
       2048;  // packets on their way to other shards and not home again; more are dropped
   static constexpr duration starving_retry = milliseconds(5);  // a queue that lacks buffers is looked at so often
@@ -47,13 +50,14 @@ class event_target {
   ~event_target() = default;
 };
 
-// What the shards share. Made by shard 0, read-only once the stacks run.
+// What the shards share. Made by shard 0; but for the claims, which have a lock, read-only once the stacks run.
 struct shared_state {
   std::unique_ptr<nic> device;
   net::steering steering;
   std::array<uint8_t, 32> secret{};
   bool device_steers = false;
   std::optional<net::address_config> address;
+  port_claims ports;
 };
 
 struct driver_stats {
@@ -96,7 +100,12 @@ class driver final : public poller, private net::transmit_sink {
   void close() noexcept;
   future<> send_visitors_home();
 
-  void pin_port(uint8_t protocol, uint16_t port, unsigned shard, bool on);
+  port_claims& ports() noexcept { return _shared.ports; }
+  // Packets for this port come to this shard, or do not any more: tells every shard. Until a shard has heard of it, it
+  // sends them where their flow's hash says.
+  void pin(transport t, uint16_t port, bool on) noexcept;
+  // A pinned TCP port whose listener is gone: it stays pinned and claimed until the last of its connections is gone.
+  void retire(uint16_t port) noexcept;
   // Shard 0: called when the address is there.
   void on_address(noncopyable_function<void(const net::address_config&)> f) { _on_address = std::move(f); }
 
@@ -117,6 +126,9 @@ class driver final : public poller, private net::transmit_sink {
 
  private:
   void end_stack() noexcept;
+  void pin_here(transport t, uint16_t port, unsigned shard, bool on) noexcept;
+  bool has_port(uint16_t port) noexcept;
+  void unpin_retired() noexcept;
   bool receive() noexcept;
   void steer(net::packet_list& got) noexcept;
   unsigned shard_of(const net::packet& p) const noexcept;
@@ -150,7 +162,9 @@ class driver final : public poller, private net::transmit_sink {
   size_t _handed_over = 0;                           // received packets of ours at other shards
   std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
   bool _has_handover = false;
-  net::port_pins _pinned;  // ports that only some shards have sockets for
+  net::port_pins _pinned;          // ports that only some shards have sockets for
+  std::vector<uint16_t> _retired;  // of this shard
+  timer<lowres_clock> _retirement;
   noncopyable_function<void(const net::address_config&)> _on_address;
   driver_stats _stats;
 };

@@ -114,11 +114,11 @@ class native_stack final : public network_stack {
     check_running();
     refuse_loopback(addr, "listen");
     server_socket made(native::make_server_socket(native::to_endpoint(addr), options));
-    bool alone = options.lba == load_balancing::none;
+    bool alone = options.lba == load_balancing::none || addr.port() == 0;
     tell_host("tcp", made.local_address(), alone ? 0 : this_shard_id(), alone ? 1 : smp::count);
     return made;
   }
-  future<connected_socket> connect(socket_address remote, socket_address local) override {
+  future<connected_socket> connect(socket_address remote, socket_address local, abort_source* giving_up) override {
     if (!driver::local()) {
       return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
     }
@@ -127,15 +127,15 @@ class native_stack final : public network_stack {
     } catch (...) {
       return make_exception_future<connected_socket>(std::current_exception());
     }
-    return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote))
+    return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote), giving_up)
         .then([](std::shared_ptr<native::connection> c) {
           return connected_socket(native::make_connected_socket(std::move(c)));
         });
   }
-  datagram_channel make_datagram_channel(socket_address local) override {
+  datagram_channel make_datagram_channel(socket_address local, datagram_options options) override {
     check_running();
     refuse_loopback(local, "UDP socket");
-    datagram_channel made(native::make_channel(local));
+    datagram_channel made(native::make_channel(local, options));
     if (local.port() != 0) {  // an ephemeral one is for answers
       tell_host("udp", made.local_address(), 0, 1);
     }

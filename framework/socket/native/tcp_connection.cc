@@ -20,16 +20,26 @@ connection::~connection() {
   d.touch();
 }
 
-future<std::shared_ptr<connection>> connection::open(net::endpoint local, net::endpoint remote) {
+future<std::shared_ptr<connection>> connection::open(net::endpoint local, net::endpoint remote,
+                                                     abort_source* giving_up) {
+  using result = std::shared_ptr<connection>;
+  if (giving_up && giving_up->abort_was_requested()) {
+    return make_exception_future<result>(make_error(errc::connaborted, "connect"));
+  }
   driver& d = *driver::local();
   auto self = std::make_shared<connection>();
+  self->_opening = std::make_unique<opening>();
   auto handle = d.tcp().connect(local, remote, self->cookie(), d.now());
   if (!handle) {
-    return make_exception_future<std::shared_ptr<connection>>(make_error(handle.error(), "connect"));
+    return make_exception_future<result>(make_error(handle.error(), "connect"));
   }
   self->_handle = *handle;
   d.touch();
-  auto opened = self->_opening.emplace().get_future();
+  if (giving_up) {
+    self->_opening->watch = giving_up->subscribe([c = self.get()] { c->abort(); });
+  }
+  auto opened = self->_opening->caller.get_future();
+  // Whether somebody waits or not: it lives until the stack has decided.
   return std::move(opened).then([self = std::move(self)]() mutable { return std::move(self); });
 }
 
@@ -47,12 +57,10 @@ std::exception_ptr connection::failure() const noexcept {
 void connection::on_event(uint32_t bits) noexcept {
   if (_opening) [[unlikely]] {
     if (bits & net::connection_established) {
-      _opening->set_value();
-      _opening.reset();
+      std::exchange(_opening, nullptr)->caller.set_value();
     } else if (bits & (net::connection_failed | net::connection_closed)) {
       auto ex = failure();
-      _opening->set_exception(ex ? ex : make_error(errc::connaborted, "connect"));
-      _opening.reset();
+      std::exchange(_opening, nullptr)->caller.set_exception(ex ? ex : make_error(errc::connaborted, "connect"));
     }
   }
   constexpr uint32_t over = net::connection_failed | net::connection_closed;
@@ -88,6 +96,9 @@ future<temporary_buffer<char>> connection::read() {
   if (_look_first) {
     return read_what_is_there();
   }
+  if (_reading) [[unlikely]] {
+    return make_exception_future<temporary_buffer<char>>(make_error(errc::busy, "two readers of one connection"));
+  }
   return _reading.emplace().get_future();
 }
 
@@ -107,7 +118,7 @@ future<temporary_buffer<char>> connection::read_what_is_there() {
     return make_exception_future<temporary_buffer<char>>(std::move(ex));
   }
   _look_first = false;
-  return _reading.emplace().get_future();
+  return read();
 }
 
 void connection::resume_read() noexcept {
@@ -217,6 +228,8 @@ future<> connection::write(temporary_buffer<char> buf) {
       return make_ready_future<>();
     }
     _pending.push_back(std::move(f));  // the stack is full, or the connection is dead: that is found out below
+  } else if (_writing) {
+    return make_exception_future<>(make_error(errc::busy, "two writers on one connection"));
   } else {
     add_pending(std::move(buf));
   }
@@ -226,6 +239,9 @@ future<> connection::write(temporary_buffer<char> buf) {
 future<> connection::write(std::vector<temporary_buffer<char>> bufs) {
   if (_output_shut || !usable() || _aborted) {
     return make_exception_future<>(_aborted ? failure() : make_error(errc::pipe, "send"));
+  }
+  if (_writing) {
+    return make_exception_future<>(make_error(errc::busy, "two writers on one connection"));
   }
   for (auto& buf : bufs) {
     add_pending(std::move(buf));
@@ -247,14 +263,21 @@ void connection::resume_write() noexcept {
   if (e == errc{}) {
     writer.set_value();
     if (_output_shut) {
-      _output_shut = false;
       shutdown_output();
     }
-    return;
+  } else {
+    _pending.clear();
+    auto ex = failure();
+    writer.set_exception(ex ? std::move(ex) : make_error(e, "send"));
   }
-  _pending.clear();
-  auto ex = failure();
-  writer.set_exception(ex ? std::move(ex) : make_error(e, "send"));
+  resolve_closers();
+}
+
+void connection::resolve_closers() noexcept {
+  for (auto& c : _closing) {
+    c.set_value();
+  }
+  _closing.clear();
 }
 
 void connection::shutdown_output() noexcept {
@@ -265,6 +288,21 @@ void connection::shutdown_output() noexcept {
   _fin_given = true;
   tcp().close(_handle, driver::local()->now());
   driver::local()->touch();
+}
+
+future<> connection::close_output() {
+  shutdown_output();
+  return _writing ? _closing.emplace_back().get_future() : make_ready_future<>();
+}
+
+void connection::shutdown(delay patience) noexcept {
+  shutdown_input();
+  try {
+    _patience = std::make_unique<timer<>>([this] { abort(); });
+    _patience->arm(patience);
+  } catch (...) {
+    abort();  // no memory to wait with
+  }
 }
 
 void connection::abort() noexcept {
@@ -283,6 +321,7 @@ void connection::abort() noexcept {
   if (_writing) {
     std::exchange(_writing, std::nullopt)->set_exception(failure());
   }
+  resolve_closers();
 }
 
 }  // namespace solaster::native

@@ -1,7 +1,5 @@
 #include "framework/socket/native/tcp_socket.hh"
 
-#include "framework/reactor/smp.hh"
-
 #include <system_error>
 
 namespace solaster::native {
@@ -11,6 +9,10 @@ class source final : public data_source_impl {
  public:
   explicit source(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
   future<temporary_buffer<char>> get() override { return _c->read(); }
+  future<> close() override {
+    _c->shutdown_input();
+    return make_ready_future<>();
+  }
 
  private:
   std::shared_ptr<connection> _c;
@@ -21,10 +23,7 @@ class sink final : public data_sink_impl {
   explicit sink(std::shared_ptr<connection> c) noexcept : _c(std::move(c)) {}
   future<> put(std::vector<temporary_buffer<char>> bufs) override { return _c->write(std::move(bufs)); }
   future<> put(temporary_buffer<char> buf) override { return _c->write(std::move(buf)); }
-  future<> close() override {
-    _c->shutdown_output();
-    return make_ready_future<>();
-  }
+  future<> close() override { return _c->close_output(); }
 
  private:
   std::shared_ptr<connection> _c;
@@ -41,6 +40,7 @@ class connected final : public connected_socket_impl {
   data_sink sink() override { return data_sink(std::make_unique<native::sink>(_c)); }
   void shutdown_input() override { _c->shutdown_input(); }
   void shutdown_output() override { _c->shutdown_output(); }
+  void shutdown(delay patience) noexcept override { _c->shutdown(patience); }
   void abort() noexcept override { _c->abort(); }
   void set_nodelay(bool on) override {
     _nodelay = on;
@@ -77,24 +77,22 @@ class connected final : public connected_socket_impl {
   keepalive_params _params;
 };
 
-constexpr uint8_t protocol_tcp = 6;
-
 class server final : public server_socket_impl, public event_target {
  public:
   server(net::endpoint local, const listen_options& options) : _nodelay(options.nodelay) {
     driver& d = *driver::local();
-    auto l = d.tcp().listen(local, uint32_t(options.backlog > 0 ? options.backlog : 1), cookie(), d.now());
-    if (!l) {
-      throw std::system_error(int(l.error()), std::generic_category(),
-                              "listen on " + to_string(to_socket_address(local)));
-    }
-    _listener = *l;
-    if (options.lba == load_balancing::none && smp::count > 1) {
-      // All flows to this port come here. For good: connections outlive their listener.
-      pin_everywhere(d.tcp().local(_listener).port);
+    auto backlog = uint32_t(options.backlog > 0 ? options.backlog : 1);
+    _alone = local.port == 0 || options.lba == load_balancing::none;
+    _listener = open_port<net::tcp::listener*>(
+        d.ports(), transport::tcp, local.port, !_alone, "listen on " + to_string(to_socket_address(local)),
+        [&] { return d.tcp().listen(local, backlog, cookie(), d.now()); },
+        [&](net::tcp::listener* l) { return d.tcp().local(l).port; },
+        [&](net::tcp::listener* l) { d.tcp().release(l, d.now()); });
+    if (_alone) {
+      d.pin(transport::tcp, d.tcp().local(_listener).port, true);  // all flows to this port come here
     }
   }
-  ~server() { close(); }
+  ~server() { abort_accept(); }
 
   future<accept_result> accept() override {
     if (!_listener || !driver::local()) {
@@ -102,6 +100,9 @@ class server final : public server_socket_impl, public event_target {
     }
     if (auto c = take()) {
       return make_ready_future<accept_result>(wrap(std::move(c)));
+    }
+    if (_accepting) {
+      return make_exception_future<accept_result>(make_error(errc::busy, "two accepts at once"));
     }
     return _accepting.emplace().get_future();
   }
@@ -150,24 +151,21 @@ class server final : public server_socket_impl, public event_target {
   void close() noexcept {
     driver* d = driver::local();
     if (d && _listener) {
+      uint16_t port = d->tcp().local(_listener).port;
       d->tcp().release(_listener, d->now());
       d->touch();
+      if (_alone) {
+        d->retire(port);  // connections outlive their listener
+      } else {
+        d->ports().release(transport::tcp, port);
+      }
     }
     _listener = nullptr;
-  }
-  static void pin_everywhere(uint16_t port) {
-    unsigned here = this_shard_id();
-    for (unsigned s : smp::all_cpus()) {
-      (void)smp::submit_to(s, [port, here] {
-        if (driver* d = driver::local()) {
-          d->pin_port(protocol_tcp, port, here, true);
-        }
-      });
-    }
   }
 
   net::tcp::listener* _listener = nullptr;
   bool _nodelay;
+  bool _alone;  // the port is this shard's
   std::shared_ptr<connection> _spare;
   std::optional<promise<accept_result>> _accepting;
 };

@@ -8,8 +8,10 @@
 #pragma once
 
 #include "framework/future/future.hh"
+#include "framework/reactor/timer.hh"
 #include "framework/socket/api.hh"
 #include "framework/socket/native/driver.hh"
+#include "framework/sync/abort_source.hh"
 
 #include <deque>
 #include <memory>
@@ -27,7 +29,8 @@ class connection final : public event_target, public std::enable_shared_from_thi
 
   // Takes over a handle whose cookie is this object.
   void attach(net::tcp::connection* c) noexcept { _handle = c; }
-  static future<std::shared_ptr<connection>> open(net::endpoint local, net::endpoint remote);
+  // `giving_up` may be null.
+  static future<std::shared_ptr<connection>> open(net::endpoint local, net::endpoint remote, abort_source* giving_up);
 
   void on_event(uint32_t bits) noexcept override;
   future<temporary_buffer<char>> read();
@@ -35,6 +38,8 @@ class connection final : public event_target, public std::enable_shared_from_thi
   future<> write(std::vector<temporary_buffer<char>> bufs);
   void shutdown_input() noexcept;
   void shutdown_output() noexcept;
+  future<> close_output();
+  void shutdown(delay patience) noexcept;
   void abort() noexcept;
 
   net::tcp::layer& tcp() const noexcept { return driver::local()->tcp(); }
@@ -50,12 +55,19 @@ class connection final : public event_target, public std::enable_shared_from_thi
   future<> start_sending();
   void resume_read() noexcept;
   void resume_write() noexcept;
+  void resolve_closers() noexcept;
   std::exception_ptr failure() const noexcept;
 
   net::tcp::connection* _handle = nullptr;
   std::optional<promise<temporary_buffer<char>>> _reading;
   std::optional<promise<>> _writing;
-  std::optional<promise<>> _opening;
+  std::vector<promise<>> _closing;  // wait until all is handed to the stack
+  struct opening {
+    promise<> caller;
+    std::optional<abort_source::subscription> watch;
+  };
+  std::unique_ptr<opening> _opening;
+  std::unique_ptr<timer<>> _patience;
   std::deque<net::fragment> _pending;  // handed to us and not yet to the stack
   bool _look_first = true;             // a read has to ask the stack; else an event comes when there is something
   bool _input_shut = false;

@@ -1,6 +1,5 @@
 #include "framework/socket/native/udp_channel.hh"
 
-#include "framework/reactor/smp.hh"
 #include "framework/socket/native/tcp_socket.hh"
 #include "framework/socket/native/wrap.hh"
 
@@ -9,20 +8,18 @@
 namespace solaster::native {
 namespace {
 
-constexpr uint8_t protocol_udp = 17;
-
 class channel final : public datagram_channel_impl, public event_target {
  public:
-  explicit channel(net::endpoint local) {
+  channel(net::endpoint local, datagram_options options) {
     driver& d = *driver::local();
-    auto s = d.stack().udp_open(local, cookie(), d.now());
-    if (!s) {
-      throw std::system_error(int(s.error()), std::generic_category(),
-                              "UDP socket " + to_string(to_socket_address(local)));
-    }
-    _socket = *s;
+    bool share = local.port != 0 && options.lba == load_balancing::by_flow;
+    _socket = open_port<net::udp_socket*>(
+        d.ports(), transport::udp, local.port, share, "UDP socket " + to_string(to_socket_address(local)),
+        [&] { return d.stack().udp_open(local, cookie(), d.now()); },
+        [&](net::udp_socket* s) { return d.stack().udp_local(s).port; },
+        [&](net::udp_socket* s) { d.stack().udp_close(s, d.now()); });
     _local = d.stack().udp_local(_socket);
-    pin(true);
+    d.pin(transport::udp, _local.port, true);
   }
   ~channel() { close(); }
 
@@ -33,6 +30,9 @@ class channel final : public datagram_channel_impl, public event_target {
     auto d = driver::local()->stack().udp_receive(_socket);
     if (d) {
       return make_ready_future<solaster::datagram>(wrap(std::move(*d)));
+    }
+    if (_receiving) {
+      return make_exception_future<solaster::datagram>(make_error(errc::busy, "two receivers of one port"));
     }
     return _receiving.emplace().get_future();
   }
@@ -75,7 +75,8 @@ class channel final : public datagram_channel_impl, public event_target {
       driver& d = *driver::local();
       d.stack().udp_close(_socket, d.now());
       d.touch();
-      pin(false);
+      d.pin(transport::udp, _local.port, false);
+      d.ports().release(transport::udp, _local.port);
     }
     _socket = nullptr;
     shutdown_input();
@@ -90,9 +91,11 @@ class channel final : public datagram_channel_impl, public event_target {
       return;
     }
     if (auto d = s.udp_receive(_socket)) {
+      auto receiver = std::exchange(_receiving, std::nullopt);
       try {
-        std::exchange(_receiving, std::nullopt)->set_value(wrap(std::move(*d)));
-      } catch (...) {  // the datagram is lost
+        receiver->set_value(wrap(std::move(*d)));
+      } catch (...) {  // no memory: the datagram is lost
+        receiver->set_exception(std::current_exception());
       }
     }
   }
@@ -106,20 +109,6 @@ class channel final : public datagram_channel_impl, public event_target {
     out.data = to_temporary_buffer(std::move(d.payload));
     return out;
   }
-  // Datagrams for this port come to the shards that have it open.
-  void pin(bool on) noexcept {
-    if (smp::count == 1) {
-      return;
-    }
-    unsigned here = this_shard_id();
-    for (unsigned s : smp::all_cpus()) {
-      (void)smp::submit_to(s, [port = _local.port, here, on] {
-        if (driver* d = driver::local()) {
-          d->pin_port(protocol_udp, port, here, on);
-        }
-      });
-    }
-  }
 
   net::udp_socket* _socket = nullptr;
   net::endpoint _local;
@@ -129,8 +118,8 @@ class channel final : public datagram_channel_impl, public event_target {
 
 }  // namespace
 
-std::unique_ptr<datagram_channel_impl> make_channel(socket_address local) {
-  return std::make_unique<channel>(to_endpoint(local));
+std::unique_ptr<datagram_channel_impl> make_channel(socket_address local, datagram_options options) {
+  return std::make_unique<channel>(to_endpoint(local), options);
 }
 
 }  // namespace solaster::native

@@ -8,6 +8,6 @@
 namespace solaster::native {
 
 // Throws std::system_error.
-std::unique_ptr<datagram_channel_impl> make_channel(socket_address local);
+std::unique_ptr<datagram_channel_impl> make_channel(socket_address local, datagram_options options);
 
 }  // namespace solaster::native

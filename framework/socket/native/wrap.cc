@@ -43,16 +43,34 @@ void fragment_deleter::dispose() noexcept {
   kept_deleters.give(this);
 }
 
-}  // namespace
-
-struct fragment_source::holder : net::buffer {
-  deleter memory_owner;
-  holder* next_free = nullptr;
+// A program's memory as a buffer of net/.
+struct held_memory final : net::buffer {
+  held_memory() noexcept { recycle = let_go; }
+  static void let_go(net::buffer* b) noexcept;
+  deleter owner_of_bytes;
+  held_memory* next_free = nullptr;
 };
 
-namespace {
-constinit thread_local void* kept_holders = nullptr;  // of fragment_source::holder, which is private
+constinit thread_local kept_objects<held_memory> kept_holders;
+
+void held_memory::let_go(net::buffer* b) noexcept {
+  auto* h = static_cast<held_memory*>(b);
+  h->owner_of_bytes.reset();
+  kept_holders.give(h);
 }
+
+// All of `buf`, of which at most UINT32_MAX bytes are the buffer's.
+held_memory* hold(temporary_buffer<char> buf) {
+  held_memory* h = kept_holders.take();
+  // SAFETY: chars as bytes.
+  h->data = reinterpret_cast<std::byte*>(buf.get_write());
+  h->capacity = uint32_t(std::min<size_t>(buf.size(), UINT32_MAX));
+  h->charge = h->capacity;
+  h->owner_of_bytes = buf.release();
+  return h;
+}
+
+}  // namespace
 
 temporary_buffer<char> to_temporary_buffer(net::fragment f) {
   auto* d = kept_deleters.take();
@@ -67,45 +85,20 @@ temporary_buffer<char> to_temporary_buffer(net::packet_ptr p) {
     return to_temporary_buffer(p->pop_front());
   }
   temporary_buffer<char> out(p->size());
+  // SAFETY: chars as bytes.
   net::copy_out(*p, 0, reinterpret_cast<std::byte*>(out.get_write()), p->size());
   return out;
 }
 
-fragment_source::holder* fragment_source::take_holder() {
-  if (auto* h = static_cast<holder*>(kept_holders)) [[likely]] {
-    kept_holders = h->next_free;
-    return h;
-  }
-  auto* h = new holder;
-  h->recycle = recycle;
-  return h;
-}
-
 net::fragment fragment_source::whole(temporary_buffer<char> buf) {
-  holder* h = take_holder();
-  h->data = reinterpret_cast<std::byte*>(buf.get_write());
-  h->charge = h->capacity = uint32_t(buf.size());
-  h->memory_owner = buf.release();
+  held_memory* h = hold(std::move(buf));
   return net::fragment(h, h->data, h->capacity);
 }
 
-fragment_source::fragment_source(temporary_buffer<char> buf, net::memory& m)
-    : _memory(m), _at(reinterpret_cast<std::byte*>(buf.get_write())), _left(buf.size()) {
-  holder* h = take_holder();
-  h->data = _at;
-  h->capacity = uint32_t(std::min<size_t>(_left, UINT32_MAX));
-  h->charge = h->capacity;
-  h->memory_owner = buf.release();
+fragment_source::fragment_source(temporary_buffer<char> buf, net::memory& m) : _memory(m), _left(buf.size()) {
+  held_memory* h = hold(std::move(buf));
+  _at = h->data;
   _whole = net::fragment(h, _at, 0);
-}
-
-fragment_source::~fragment_source() = default;
-
-void fragment_source::recycle(net::buffer* b) noexcept {
-  auto* h = static_cast<holder*>(b);
-  h->memory_owner.reset();
-  h->next_free = static_cast<holder*>(kept_holders);
-  kept_holders = h;
 }
 
 net::fragment fragment_source::next() {
@@ -127,16 +120,9 @@ net::fragment fragment_source::next() {
   return copy;
 }
 
-void fragment_source::forget_kept() noexcept {
-  while (auto* h = static_cast<holder*>(kept_holders)) {
-    kept_holders = h->next_free;
-    delete h;
-  }
-}
-
 void forget_kept_wrappers() noexcept {
   kept_deleters.forget();
-  fragment_source::forget_kept();
+  kept_holders.forget();
 }
 
 }  // namespace solaster::native

@@ -21,20 +21,15 @@ class fragment_source {
  public:
   fragment_source(temporary_buffer<char> buf, net::memory& m);
   fragment_source(fragment_source&&) = delete;
-  ~fragment_source();
   // Empty: that was all.
   net::fragment next();
   size_t copied_bytes() const noexcept { return _copied; }
-  static void forget_kept() noexcept;
   // All of a buffer that is not empty, at most send_chunk and reachable for devices, as one fragment.
   static net::fragment whole(temporary_buffer<char> buf);
 
  private:
-  struct holder;
-  static holder* take_holder();
-  static void recycle(net::buffer* b) noexcept;
   net::memory& _memory;
-  net::fragment _whole;  // keeps the holder alive while it is cut
+  net::fragment _whole;  // keeps the memory while it is cut
   std::byte* _at;
   size_t _left;
   size_t _copied = 0;

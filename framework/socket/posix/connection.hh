@@ -1,14 +1,22 @@
-// A TCP connection of the posix stack: what its handle, its source and its sink share. How bytes get to Linux and back
-// is in the two classes derived from it: uring_connection (completions) and readiness_connection (epoll).
+// A TCP connection of the posix stack: what its handle, its source and its sink share. Its output side is here; how
+// bytes get to Linux and back is in the two classes derived from it: uring_connection (completions) and
+// readiness_connection (epoll).
 //
-// Owns:    the descriptor. Lives until the last of handle, source, sink and requests under way is gone.
-// Context: shard-local.
+// Sending: what put() is given stands in one queue. A put() is ready at once while nothing else is under way; one that
+// comes meanwhile waits until what was before it is gone, so that at most two of them are held. Who gives that wait up
+// loses nothing: close_output() waits for it and sends the end after it.
+//
+// Lives until the last of handle, source, sink and requests under way is gone. Context: shard-local.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "framework/reactor/backend/backend.hh"
+#include "framework/reactor/timer.hh"
 #include "framework/socket/posix/descriptor.hh"
+#include "framework/socket/posix/send_queue.hh"
 
 namespace solaster::posix {
 
@@ -18,37 +26,57 @@ class connection {
 
   // ---- the source ----
   virtual future<temporary_buffer<char>> get() = 0;
-  virtual future<> close_input() = 0;
   // ---- the sink ----
-  virtual future<> put(temporary_buffer<char> buf) = 0;
-  virtual future<> put(std::vector<temporary_buffer<char>> bufs) = 0;
-  virtual future<> close_output() = 0;
+  template <typename Data>  // a buffer, or several
+  future<> put(Data data);
+  future<> close_output();
   // ---- the handle ----
   virtual void shutdown_input() = 0;
-  virtual void shutdown_output() = 0;
-  virtual void abort() noexcept = 0;
+  void shutdown_output() noexcept;
+  void shutdown(delay patience) noexcept;
+  void abort() noexcept;
 
-  int fd() const noexcept { return _fd.get(); }
+  virtual int fd() const noexcept = 0;
 
   void add_user() noexcept { ++_users; }
   void drop_user() noexcept {
     if (--_users == 0) {
+      _patience.reset();
       abandon();
     }
   }
 
  protected:
-  explicit connection(descriptor fd) noexcept : _fd(std::move(fd)) {}
+  connection() noexcept = default;
   virtual ~connection() = default;
   // Nobody uses it any more: end what is under way, then delete this.
   virtual void abandon() noexcept = 0;
-  // Makes Linux send a RST (RFC 9293, 3.10.5) and forget the connection, whatever is unsent.
-  void reset_connection() noexcept;
 
-  descriptor _fd;
+  // ---- for the derived class, about sending ----
+  // Begins to send the head of `_output`. When Linux has taken some of it, took() is called; when it refuses,
+  // fail_output(). Whichever empties `_output`, or fails, is followed by send_ended().
+  virtual void start_send() noexcept = 0;
+  void took(size_t n) noexcept;
+  void fail_output(std::exception_ptr why) noexcept;
+  void send_ended() noexcept;
+  // The connection was reset: end what is under way in both directions. The output has failed already.
+  virtual void end_all(std::exception_ptr why) noexcept = 0;
+
+  send_queue _output;
+  std::exception_ptr _output_error;  // why nothing more is sent
 
  private:
+  std::exception_ptr refusal() const noexcept;
+  void tell_end() noexcept;
+
   unsigned _users = 0;
+  bool _sending = false;             // start_send() was called and send_ended() was not
+  bool _output_closed = false;       // no put() any more
+  bool _output_shut = false;         // the peer was told
+  std::optional<promise<>> _writer;  // of the put() that waits
+  size_t _ahead = 0;                 // bytes of _output before what that one gave
+  std::vector<promise<>> _closers;   // wait until all is sent
+  std::unique_ptr<timer<>> _patience;
 };
 
 // A share of a connection.
@@ -65,21 +93,14 @@ class connection_ref {
   connection* _c;
 };
 
-// Takes over a connected descriptor; chooses the class by the shard's back end.
-connected_socket make_connected_socket(descriptor fd);
+connected_socket make_connected_socket(connection* c);
+// Take over a connected descriptor.
 connection* make_uring_connection(io_uring_backend& backend, descriptor fd);
-connection* make_readiness_connection(descriptor fd);
+connection* make_readiness_connection(pollable_fd fd);
 
-// Waits for connections. The two kinds again.
-std::unique_ptr<server_socket_impl> make_uring_listener(io_uring_backend& backend, descriptor fd, bool shared);
-std::unique_ptr<server_socket_impl> make_readiness_listener(descriptor fd, bool shared);
-future<connected_socket> connect_uring(io_uring_backend& backend, descriptor fd, socket_address remote);
-future<connected_socket> connect_readiness(descriptor fd, socket_address remote);
-
-std::unique_ptr<datagram_channel_impl> make_datagram_channel(descriptor fd);
-
-// After these errors of accept(2) a pause is due: the next try would fail as well.
-inline constexpr duration accept_pause = milliseconds(10);
-bool is_shortage(int error) noexcept;
+// The connection when it is there. `giving_up` may be null; it must outlive the future otherwise.
+future<connected_socket> connect_uring(io_uring_backend& backend, descriptor fd, socket_address remote,
+                                       abort_source* giving_up);
+future<connected_socket> connect_readiness(descriptor fd, socket_address remote, abort_source* giving_up);
 
 }  // namespace solaster::posix

@@ -3,11 +3,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <mutex>
 #include <system_error>
-#include <vector>
 
 namespace solaster::posix {
 
@@ -40,13 +37,13 @@ socket_address from_kernel(const sockaddr_in& a) noexcept {
 socket_address read_local_address(int fd) noexcept {
   sockaddr_in a{};
   socklen_t length = sizeof a;
-  return ::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &length) == 0 ? from_kernel(a) : socket_address();
+  return ::getsockname(fd, generic(a), &length) == 0 ? from_kernel(a) : socket_address();
 }
 
 socket_address read_remote_address(int fd) noexcept {
   sockaddr_in a{};
   socklen_t length = sizeof a;
-  return ::getpeername(fd, reinterpret_cast<sockaddr*>(&a), &length) == 0 ? from_kernel(a) : socket_address();
+  return ::getpeername(fd, generic(a), &length) == 0 ? from_kernel(a) : socket_address();
 }
 
 descriptor make_socket(int type) {
@@ -59,7 +56,7 @@ descriptor make_socket(int type) {
 
 void bind_to(int fd, const socket_address& a) {
   sockaddr_in k = to_kernel(a);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&k), sizeof k) != 0) {
+  if (::bind(fd, generic(k), sizeof k) != 0) {
     throw_error(errno, ("bind " + to_string(a)).c_str());
   }
 }
@@ -77,55 +74,6 @@ int option(int fd, int level, int name) {
     throw_error(errno, "getsockopt");
   }
   return value;
-}
-
-namespace {
-
-descriptor listen_on(const socket_address& a, const listen_options& options, bool shared, bool nonblocking) {
-  descriptor fd = make_socket(SOCK_STREAM | (nonblocking ? SOCK_NONBLOCK : 0));
-  if (options.reuse_address) {
-    set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  }
-  if (shared) {
-    set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-  }
-  if (options.nodelay) {
-    set_option(fd.get(), IPPROTO_TCP, 1 /* TCP_NODELAY: accepted connections inherit it */, 1);
-  }
-  bind_to(fd.get(), a);
-  if (::listen(fd.get(), options.backlog) != 0) {
-    throw_error(errno, ("listen on " + to_string(a)).c_str());
-  }
-  return fd;
-}
-
-// Which shared addresses this process listens on, one entry a listener. SO_REUSEPORT alone would let a second process
-// of the same user take half of our connections; so the first listener of an address first makes sure that it is free.
-std::mutex shared_lock;
-std::vector<socket_address> shared_listeners;
-
-}  // namespace
-
-descriptor make_listener(const socket_address& a, const listen_options& options, bool shared, bool nonblocking) {
-  if (!shared || a.port() == 0) {
-    return listen_on(a, options, false, nonblocking);
-  }
-  std::lock_guard guard(shared_lock);
-  if (std::find(shared_listeners.begin(), shared_listeners.end(), a) == shared_listeners.end()) {
-    listen_on(a, options, false, false);
-  }
-  shared_listeners.reserve(shared_listeners.size() + 1);
-  descriptor fd = listen_on(a, options, true, nonblocking);
-  shared_listeners.push_back(a);
-  return fd;
-}
-
-void forget_listener(const socket_address& a) noexcept {
-  std::lock_guard guard(shared_lock);
-  auto i = std::find(shared_listeners.begin(), shared_listeners.end(), a);
-  if (i != shared_listeners.end()) {
-    shared_listeners.erase(i);
-  }
 }
 
 }  // namespace solaster::posix

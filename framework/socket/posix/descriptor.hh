@@ -37,6 +37,14 @@ std::exception_ptr make_error(int error, const char* what) noexcept;
 
 sockaddr_in to_kernel(const socket_address& a) noexcept;
 socket_address from_kernel(const sockaddr_in& a) noexcept;
+// What the socket calls want an address as.
+// SAFETY: they look at the family first, which is AF_INET, and take the length beside it.
+inline const sockaddr* generic(const sockaddr_in& a) noexcept {
+  return reinterpret_cast<const sockaddr*>(&a);
+}
+inline sockaddr* generic(sockaddr_in& a) noexcept {
+  return reinterpret_cast<sockaddr*>(&a);
+}
 // Unspecified where the kernel has none.
 socket_address read_local_address(int fd) noexcept;
 socket_address read_remote_address(int fd) noexcept;
@@ -44,11 +52,6 @@ socket_address read_remote_address(int fd) noexcept;
 // `type` is SOCK_STREAM or SOCK_DGRAM, with flags.
 descriptor make_socket(int type);
 void bind_to(int fd, const socket_address& a);
-// A listening socket; see network_stack::listen. With `shared` several shards of this process may listen on the same
-// address, but another process may not.
-descriptor make_listener(const socket_address& a, const listen_options& options, bool shared, bool nonblocking);
-// A listener of `a` is gone.
-void forget_listener(const socket_address& a) noexcept;
 
 void set_option(int fd, int level, int name, int value);
 int option(int fd, int level, int name);

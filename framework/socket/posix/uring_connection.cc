@@ -1,8 +1,8 @@
 #include "framework/socket/posix/uring_connection.hh"
 
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -11,24 +11,13 @@ namespace solaster::posix {
 
 struct uring_connection::gather {
   static constexpr size_t pieces_max = 64;  // of one request
-  std::vector<temporary_buffer<char>> bufs;
-  size_t first = 0;  // those before it are sent
   msghdr header{};
   iovec pieces[pieces_max];
-
-  void describe() noexcept {
-    size_t n = 0;
-    for (size_t i = first; i < bufs.size() && n < pieces_max; ++i, ++n) {
-      pieces[n] = {bufs[i].get_write(), bufs[i].size()};
-    }
-    header.msg_iov = pieces;
-    header.msg_iovlen = n;
-  }
 };
 
 uring_connection::uring_connection(io_uring_backend& backend, descriptor fd) noexcept
-    : connection(std::move(fd)),
-      _backend(backend),
+    : _backend(backend),
+      _fd(std::move(fd)),
       _receive([](uring_operation* op, int result, uint32_t flags) noexcept {
         static_cast<operation*>(op)->owner->received(result, flags);
       }),
@@ -39,7 +28,9 @@ uring_connection::uring_connection(io_uring_backend& backend, descriptor fd) noe
   _send.owner = this;
 }
 
-uring_connection::~uring_connection() = default;
+uring_connection::~uring_connection() {
+  forget_arrived();
+}
 
 connection* make_uring_connection(io_uring_backend& backend, descriptor fd) {
   return new uring_connection(backend, std::move(fd));
@@ -67,11 +58,9 @@ void uring_connection::cancel(operation& op) noexcept {
   }
 }
 
-void uring_connection::abort() noexcept {
-  auto why = make_error(ECONNABORTED, "connection aborted");
-  reset_connection();
-  end_input(why);
-  end_output(why);
+void uring_connection::end_all(std::exception_ptr why) noexcept {
+  end_input(std::move(why));
+  _input_over = true;
   cancel(_receive);
   cancel(_send);
 }
@@ -79,10 +68,15 @@ void uring_connection::abort() noexcept {
 // ---- receiving ----
 
 void uring_connection::arm_receive() noexcept {
+  DCHECK(!_receive.armed && !_input_over);
   _receive.armed = true;
   _receive.cancelled = false;
   _backend.queue(&_receive, [this](io_uring_sqe* sqe) {
-    io_uring_prep_recv_multishot(sqe, fd(), nullptr, 0, 0);
+    if (_backend.buffers().is_crowded()) {
+      io_uring_prep_recv(sqe, fd(), nullptr, receive_buffers::bytes, 0);
+    } else {
+      io_uring_prep_recv_multishot(sqe, fd(), nullptr, 0, 0);
+    }
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = receive_buffers::group;
   });
@@ -93,45 +87,89 @@ void uring_connection::received(int result, uint32_t flags) noexcept {
     _receive.armed = false;
   }
   if (flags & IORING_CQE_F_BUFFER) {
-    unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
-    if (result <= 0 || _input_ended || _abandoned) {
-      _backend.buffers().give_back(id);
-    } else {
-      try {
-        arrived(_backend.buffers().take(id, unsigned(result)));
-      } catch (...) {
-        end_input(std::current_exception());
-      }
-    }
+    buffer_came(flags >> IORING_CQE_BUFFER_SHIFT, result);
   }
   if (_abandoned) {
     release_if_done();
     return;
   }
-  if (result == 0) {
-    end_input(nullptr);
-  } else if (result < 0 && result != -ENOBUFS && result != -ECANCELED && result != -EINTR && result != -EAGAIN) {
-    end_input(make_error(-result, "receive"));
+  bool passing = result == -ENOBUFS || result == -ECANCELED || result == -EINTR || result == -EAGAIN;
+  if (result == 0 || (result < 0 && !passing)) {
+    end_input(result == 0 ? hidden_failure() : make_error(-result, "receive"));
+    _input_over = true;
   }
-  // Somebody waits, and the request has ended: it ran out of buffers (there are some again by the time it is handed
-  // over), or was taken back before the reader caught up.
-  if (_reader && !_receive.armed && !_input_ended) {
+  // The request has ended and more is wanted: it ran out of buffers (there are some again by the time it is handed
+  // over), was taken back before the reader caught up, or was for one buffer. What nobody wants is received, too, so
+  // that the peer is not held up.
+  if (!_receive.armed && !_input_over && (_reader || _input_ended)) {
     arm_receive();
+  }
+}
+
+// Linux tells a failure once, to whichever request comes first. Where that was a send, this one saw the end of the
+// stream; null: it is the end.
+std::exception_ptr uring_connection::hidden_failure() const noexcept {
+  if (_output_error) {
+    return _output_error;
+  }
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  bool reset =
+      _send.armed && ::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_CLOSE;
+  return reset ? make_error(ECONNRESET, "receive") : nullptr;
+}
+
+void uring_connection::buffer_came(unsigned id, int length) noexcept {
+  if (length <= 0 || _input_ended || _abandoned) {
+    _backend.buffers().give_back(id);
+    return;
+  }
+  try {
+    arrived(_backend.buffers().take(id, unsigned(length)));
+  } catch (...) {
+    end_input(std::current_exception());
   }
 }
 
 void uring_connection::arrived(temporary_buffer<char> buf) {
   if (_reader) {
-    auto reader = std::move(*_reader);
-    _reader.reset();
-    reader.set_value(std::move(buf));
+    std::exchange(_reader, std::nullopt)->set_value(std::move(buf));
     return;
   }
-  _arrived_bytes += buf.size();
+  size_t size = buf.size();
   _arrived.push_back(std::move(buf));
-  if (_arrived_bytes >= arrived_max) {
+  _unread += size;
+  _backend.buffers().add_unread(size);
+  if (_unread >= unread_max || _backend.buffers().is_crowded()) {
     cancel(_receive);
   }
+  DCHECK(is_valid());
+}
+
+temporary_buffer<char> uring_connection::take_arrived() noexcept {
+  auto buf = std::move(_arrived[_arrived_next++]);
+  _unread -= buf.size();
+  _backend.buffers().remove_unread(buf.size());
+  if (_arrived_next == _arrived.size()) {
+    _arrived.clear();
+    _arrived_next = 0;
+  }
+  DCHECK(is_valid());
+  return buf;
+}
+
+void uring_connection::forget_arrived() noexcept {
+  _backend.buffers().remove_unread(std::exchange(_unread, 0));
+  _arrived.clear();
+  _arrived_next = 0;
+}
+
+bool uring_connection::is_valid() const noexcept {
+  size_t sum = 0;
+  for (size_t i = _arrived_next; i < _arrived.size(); ++i) {
+    sum += _arrived[i].size();
+  }
+  return sum == _unread && !(_reader && sum != 0);
 }
 
 void uring_connection::end_input(std::exception_ptr why) noexcept {
@@ -141,25 +179,14 @@ void uring_connection::end_input(std::exception_ptr why) noexcept {
   _input_ended = true;
   _input_error = why;
   if (_reader) {
-    auto reader = std::move(*_reader);
-    _reader.reset();
-    if (why) {
-      reader.set_exception(std::move(why));
-    } else {
-      reader.set_value(temporary_buffer<char>());
-    }
+    auto reader = std::exchange(_reader, std::nullopt);
+    why ? reader->set_exception(std::move(why)) : reader->set_value(temporary_buffer<char>());
   }
 }
 
 future<temporary_buffer<char>> uring_connection::get() {
-  if (_arrived_next < _arrived.size()) {
-    auto buf = std::move(_arrived[_arrived_next++]);
-    _arrived_bytes -= buf.size();
-    if (_arrived_next == _arrived.size()) {
-      _arrived.clear();
-      _arrived_next = 0;
-    }
-    return make_ready_future<temporary_buffer<char>>(std::move(buf));
+  if (!_arrived.empty()) {
+    return make_ready_future<temporary_buffer<char>>(take_arrived());
   }
   if (_input_ended) {
     return _input_error ? make_exception_future<temporary_buffer<char>>(_input_error)
@@ -171,121 +198,40 @@ future<temporary_buffer<char>> uring_connection::get() {
   if (!_receive.armed) {
     arm_receive();
   }
-  _reader.emplace();
-  return _reader->get_future();
+  return _reader.emplace().get_future();
 }
 
 void uring_connection::shutdown_input() {
-  _arrived.clear();
-  _arrived_next = 0;
-  _arrived_bytes = 0;
+  forget_arrived();
   end_input(nullptr);
   _input_error = nullptr;
-  cancel(_receive);
-}
-
-future<> uring_connection::close_input() {
-  shutdown_input();
-  return make_ready_future<>();
+  if (!_receive.armed && !_input_over) {
+    arm_receive();
+  }
 }
 
 // ---- sending ----
 
-// False: `refusal` says why not.
-bool uring_connection::may_send(future<>& refusal) noexcept {
-  if (_output_error || _output_closed) [[unlikely]] {
-    refusal = make_exception_future<>(_output_error ? _output_error : make_error(EPIPE, "send"));
-    return false;
-  }
-  if (_writer) [[unlikely]] {
-    refusal = make_exception_future<>(make_error(EBUSY, "two writers on one connection"));
-    return false;
-  }
-  return true;
-}
-
-future<> uring_connection::put(temporary_buffer<char> buf) {
-  future<> refusal = make_ready_future<>();
-  if (!may_send(refusal) || buf.empty()) {
-    return refusal;
-  }
-  _next = std::move(buf);
-  return wait_to_put();
-}
-
-future<> uring_connection::put(std::vector<temporary_buffer<char>> bufs) {
-  future<> refusal = make_ready_future<>();
-  std::erase_if(bufs, [](const temporary_buffer<char>& b) { return b.empty(); });
-  if (!may_send(refusal) || bufs.empty()) {
-    return refusal;
-  }
-  _next_list = std::move(bufs);
-  return wait_to_put();
-}
-
-future<> uring_connection::wait_to_put() {
-  if (!_send.armed) [[likely]] {
-    start_send();
-    return make_ready_future<>();
-  }
-  _writer.emplace();
-  return _writer->get_future();
-}
-
-// Queues what is under way, or takes up what comes next.
 void uring_connection::start_send() noexcept {
-  if (_sending.empty() && (!_gathered || _gathered->bufs.empty())) {
-    if (!_next_list.empty()) {
-      if (!_gathered) {
-        _gathered.reset(new (std::nothrow) gather);
-        if (!_gathered) {
-          end_output(std::make_exception_ptr(std::bad_alloc()));
-          return;
-        }
-      }
-      _gathered->bufs = std::exchange(_next_list, {});
-      _gathered->first = 0;
-    } else {
-      _sending = std::move(_next);
-    }
+  iovec first[2];
+  size_t n = _output.describe(first, 2);
+  if (n > 1 && !_gather) {
+    _gather.reset(new (std::nothrow) gather);
+    n = _gather ? n : 1;  // without memory for a list they go one by one
   }
   _send.armed = true;
   _send.cancelled = false;
   // MSG_WAITALL: the kernel goes on after a short send by itself.
-  if (!_sending.empty()) {
-    _backend.queue(&_send, [this](io_uring_sqe* sqe) {
-      io_uring_prep_send(sqe, fd(), _sending.get(), _sending.size(), MSG_NOSIGNAL | MSG_WAITALL);
-    });
-  } else {
-    _gathered->describe();
-    _backend.queue(&_send, [this](io_uring_sqe* sqe) {
-      io_uring_prep_sendmsg(sqe, fd(), &_gathered->header, MSG_NOSIGNAL | MSG_WAITALL);
-    });
-  }
-}
-
-void uring_connection::advance(size_t n) noexcept {
-  if (!_sending.empty()) {
-    _sending.trim_front(n);
-    if (_sending.empty()) {
-      _sending = {};
+  constexpr int flags = MSG_NOSIGNAL | MSG_WAITALL;
+  _backend.queue(&_send, [&](io_uring_sqe* sqe) {
+    if (n == 1) {
+      io_uring_prep_send(sqe, fd(), first[0].iov_base, first[0].iov_len, flags);
+    } else {
+      _gather->header.msg_iov = _gather->pieces;
+      _gather->header.msg_iovlen = _output.describe(_gather->pieces, gather::pieces_max);
+      io_uring_prep_sendmsg(sqe, fd(), &_gather->header, flags);
     }
-    return;
-  }
-  auto& g = *_gathered;
-  while (n != 0) {
-    auto& b = g.bufs[g.first];
-    size_t step = std::min(n, b.size());
-    b.trim_front(step);
-    n -= step;
-    if (b.empty()) {
-      b = {};
-      ++g.first;
-    }
-  }
-  if (g.first == g.bufs.size()) {
-    g.bufs.clear();
-  }
+  });
 }
 
 void uring_connection::sent(int result) noexcept {
@@ -295,80 +241,15 @@ void uring_connection::sent(int result) noexcept {
     return;
   }
   if (result >= 0) [[likely]] {
-    advance(size_t(result));
+    took(size_t(result));
   } else if (result != -EINTR && result != -EAGAIN) {
-    end_output(make_error(-result, "send"));
+    fail_output(make_error(-result, "send"));
   }
-  if (_output_error) {
-    // Also when a send that was taken back had sent a part: nothing more will be.
-    _sending = {};
-    _gathered.reset();
-    resolve_closer();
-    return;
-  }
-  bool all_sent = _sending.empty() && (!_gathered || _gathered->bufs.empty());
-  if (!all_sent) {
+  if (_output.empty() || _output_error) {  // an abort may have come while a part was being sent
+    send_ended();
+  } else {
     start_send();
-    return;
   }
-  if (_writer) {
-    start_send();
-    if (_writer) {  // it did start
-      auto writer = std::move(*_writer);
-      _writer.reset();
-      writer.set_value();
-    }
-    return;
-  }
-  if (_output_closed) {
-    tell_end();
-  }
-  resolve_closer();
-}
-
-void uring_connection::resolve_closer() noexcept {
-  if (_closer) {
-    auto closer = std::move(*_closer);
-    _closer.reset();
-    closer.set_value();
-  }
-}
-
-void uring_connection::end_output(std::exception_ptr why) noexcept {
-  if (!_output_error) {
-    _output_error = why;
-  }
-  _next = {};
-  _next_list.clear();
-  if (_writer) {
-    auto writer = std::move(*_writer);
-    _writer.reset();
-    writer.set_exception(why);
-  }
-  resolve_closer();
-}
-
-// The peer sees the end after what was put.
-void uring_connection::shutdown_output() {
-  _output_closed = true;
-  if (!_send.armed) {
-    tell_end();
-  }
-}
-
-void uring_connection::tell_end() noexcept {
-  if (!std::exchange(_output_shut, true)) {
-    ::shutdown(fd(), SHUT_WR);
-  }
-}
-
-future<> uring_connection::close_output() {
-  shutdown_output();
-  if (!_send.armed || _closer) {
-    return make_ready_future<>();
-  }
-  _closer.emplace();
-  return _closer->get_future();
 }
 
 }  // namespace solaster::posix

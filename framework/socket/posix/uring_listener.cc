@@ -1,4 +1,4 @@
-// Accepting and connecting over io_uring: one multishot accept for the life of a listener.
+// Accepting over io_uring: one multishot accept for the life of a listener.
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -8,6 +8,7 @@
 #include "framework/reactor/backend/io_uring/io_uring.hh"
 #include "framework/reactor/timer.hh"
 #include "framework/socket/posix/connection.hh"
+#include "framework/socket/posix/listener.hh"
 
 namespace solaster::posix {
 
@@ -19,8 +20,8 @@ class acceptor {
   // So many accepted connections may wait for the program; then the kernel's backlog holds the rest.
   static constexpr size_t waiting_max = 256;
 
-  acceptor(io_uring_backend& backend, descriptor fd) noexcept
-      : _backend(backend), _fd(std::move(fd)), _request(*this), _pause([this] { arm(); }) {}
+  acceptor(io_uring_backend& backend, listening l) noexcept
+      : _backend(backend), _socket(std::move(l)), _request(*this), _pause([this] { arm(); }) {}
 
   future<accept_result> accept() {
     if (_aborted) {
@@ -46,6 +47,7 @@ class acceptor {
   void abort_accept() noexcept {
     _aborted = true;
     _waiting.clear();
+    _pause.cancel();
     fail_caller(ECONNABORTED);
     cancel();
   }
@@ -53,12 +55,11 @@ class acceptor {
   void abandon() noexcept {
     _abandoned = true;
     abort_accept();
-    _pause.cancel();
     if (!_armed) {
       delete this;
     }
   }
-  int fd() const noexcept { return _fd.get(); }
+  int fd() const noexcept { return _socket.fd.get(); }
 
  private:
   struct request : uring_operation {
@@ -70,16 +71,17 @@ class acceptor {
     acceptor& owner;
   };
 
-  static accept_result make_result(descriptor fd) {
+  accept_result make_result(descriptor fd) {
     socket_address remote = read_remote_address(fd.get());
-    return {make_connected_socket(std::move(fd)), remote};
+    return {make_connected_socket(make_uring_connection(_backend, std::move(fd))), remote};
   }
 
   void arm() noexcept {
+    DCHECK(!_armed && !_aborted);
     _armed = true;
     _cancelled = false;
     _backend.queue(&_request, [this](io_uring_sqe* sqe) {
-      io_uring_prep_multishot_accept(sqe, _fd.get(), nullptr, nullptr, SOCK_CLOEXEC);
+      io_uring_prep_multishot_accept(sqe, fd(), nullptr, nullptr, SOCK_CLOEXEC);
     });
   }
   void cancel() noexcept {
@@ -93,12 +95,12 @@ class acceptor {
     }
     if (result >= 0) {
       accepted(descriptor(result));
-    } else if (is_shortage(-result)) {
-      // The next try would fail too: say so, and have a pause.
+    } else if (shortage::is_one(-result)) {
+      // The next try would fail too.
       if (!_aborted) {
-        _pause.arm(accept_pause);
+        _shortage.tell(-result);
+        _pause.rearm(shortage::pause);
       }
-      fail_caller(-result);
     } else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN && result != -ECONNABORTED && !_aborted) {
       if (!_caller) {
         _error = -result;
@@ -144,9 +146,10 @@ class acceptor {
   }
 
   io_uring_backend& _backend;
-  descriptor _fd;
+  listening _socket;
   request _request;
   timer<> _pause;
+  shortage _shortage;
   bool _armed = false;
   bool _cancelled = false;
   bool _aborted = false;
@@ -158,57 +161,20 @@ class acceptor {
 
 class uring_listener final : public server_socket_impl {
  public:
-  uring_listener(io_uring_backend& backend, descriptor fd, bool shared)
-      : _shared(shared), _acceptor(new acceptor(backend, std::move(fd))) {}
-  ~uring_listener() override {
-    if (_shared) {
-      forget_listener(local_address());
-    }
-    _acceptor->abandon();
-  }
+  uring_listener(io_uring_backend& backend, listening l) : _acceptor(new acceptor(backend, std::move(l))) {}
+  ~uring_listener() override { _acceptor->abandon(); }
   future<accept_result> accept() override { return _acceptor->accept(); }
   void abort_accept() override { _acceptor->abort_accept(); }
   socket_address local_address() const override { return read_local_address(_acceptor->fd()); }
 
  private:
-  bool _shared;
   acceptor* _acceptor;
-};
-
-// A connect under way.
-struct connector final : uring_operation {
-  connector(descriptor d, const socket_address& remote) noexcept
-      : uring_operation(&done), fd(std::move(d)), address(to_kernel(remote)) {}
-  static void done(uring_operation* op, int result, uint32_t) noexcept {
-    std::unique_ptr<connector> me(static_cast<connector*>(op));
-    if (result < 0) {
-      me->caller.set_exception(make_error(-result, "connect"));
-      return;
-    }
-    try {
-      me->caller.set_value(make_connected_socket(std::move(me->fd)));
-    } catch (...) {
-      me->caller.set_exception(std::current_exception());
-    }
-  }
-  descriptor fd;
-  sockaddr_in address;
-  promise<connected_socket> caller;
 };
 
 }  // namespace
 
-std::unique_ptr<server_socket_impl> make_uring_listener(io_uring_backend& backend, descriptor fd, bool shared) {
-  return std::make_unique<uring_listener>(backend, std::move(fd), shared);
-}
-
-future<connected_socket> connect_uring(io_uring_backend& backend, descriptor fd, socket_address remote) {
-  auto* c = new connector(std::move(fd), remote);
-  auto f = c->caller.get_future();
-  backend.queue(c, [c](io_uring_sqe* sqe) {
-    io_uring_prep_connect(sqe, c->fd.get(), reinterpret_cast<const sockaddr*>(&c->address), sizeof c->address);
-  });
-  return f;
+std::unique_ptr<server_socket_impl> make_uring_listener(io_uring_backend& backend, listening l) {
+  return std::make_unique<uring_listener>(backend, std::move(l));
 }
 
 }  // namespace solaster::posix

@@ -17,7 +17,7 @@ struct receive_buffers::pool {
 
   io_uring_buf_ring* ring = nullptr;  // null once closed
   char* memory = nullptr;
-  unsigned outside = 0;
+  unsigned outside = 0;  // handed up and not back: at most half of them, see take()
   buffer buffers[count];
 
   unsigned id_of(const buffer* b) const noexcept { return unsigned(b - buffers); }
@@ -29,6 +29,7 @@ struct receive_buffers::pool {
     io_uring_buf_ring_advance(ring, 1);
   }
   void came_back(buffer* b) noexcept {
+    CHECK(outside > 0);
     --outside;
     if (ring) {
       provide(id_of(b));
@@ -50,11 +51,18 @@ void receive_buffers::open(io_uring* uring) {
   void* ring = ::mmap(nullptr, ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   void* memory = ::mmap(nullptr, size_t(count) * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (ring == MAP_FAILED || memory == MAP_FAILED) {
+    if (ring != MAP_FAILED) {
+      ::munmap(ring, ring_bytes);
+    }
+    if (memory != MAP_FAILED) {
+      ::munmap(memory, size_t(count) * bytes);
+    }
     throw std::bad_alloc();
   }
   p->ring = static_cast<io_uring_buf_ring*>(ring);
   p->memory = static_cast<char*>(memory);
   io_uring_buf_reg reg{};
+  // SAFETY: the kernel wants the address as a number; the memory stays mapped until close() has unregistered it.
   reg.ring_addr = reinterpret_cast<uintptr_t>(ring);
   reg.ring_entries = count;
   reg.bgid = group;
@@ -85,6 +93,7 @@ void receive_buffers::close(io_uring* uring) noexcept {
 }
 
 temporary_buffer<char> receive_buffers::take(unsigned id, unsigned length) {
+  DCHECK(id < count && length <= bytes);
   char* at = _pool->address_of(id);
   if (length > copy_max && _pool->outside < count / 2) {
     ++_pool->outside;
