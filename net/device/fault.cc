@@ -63,7 +63,7 @@ void fault_line::put(packet_ptr p, instant now) noexcept {
     return;
   }
   _last_due = std::max(_last_due, round_up(at));
-  p->cookie = uint64_t(_last_due.ns);
+  p->note.set(_last_due);
   _in_order.push_back(std::move(p));
   ++_queued;
 }
@@ -85,7 +85,6 @@ size_t fault_line::take(packet_list& into, instant now) noexcept {
     } else {
       break;
     }
-    p->cookie = 0;
     into.push_back(std::move(p));
     --_queued;
     ++taken;
@@ -144,7 +143,7 @@ void fault_line::corrupt(packet& p) noexcept {
 
 // Held packets are few: a sorted list does.
 void fault_line::insert_held(packet_ptr p, instant at) noexcept {
-  p->cookie = uint64_t(at.ns);
+  p->note.set(at);
   packet** link = &_held;
   while (*link && due(**link) <= at) {
     link = &(*link)->next;

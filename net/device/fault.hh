@@ -63,7 +63,7 @@ class fault_line {
   size_t queued() const noexcept { return _queued; }
 
  private:
-  static instant due(const packet& p) noexcept { return {int64_t(p.cookie)}; }
+  static instant due(const packet& p) noexcept { return p.note.get<instant>(); }
   instant round_up(instant t) const noexcept;
   duration hold_back() noexcept;
   packet_ptr copy(const packet& p) noexcept;

@@ -1,11 +1,13 @@
 #include "net/device/steering.hh"
 
 #include <algorithm>
+#include <optional>
 
 #include "net/packet/heap_buffer.hh"
 #include "net/packet/packet.hh"
 #include "net/wire/dhcp.hh"
 #include "net/wire/ethernet.hh"
+#include "net/wire/icmp.hh"
 #include "net/wire/ipv4.hh"
 
 namespace solaster::net {
@@ -16,8 +18,24 @@ constexpr std::array<uint8_t, 40> microsoft_key = {0x6d, 0x5a, 0x56, 0xda, 0x25,
                                                    0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
                                                    0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
 
-// Ethernet, the longest IPv4 header, and the ports.
-constexpr uint32_t classify_bytes = ethernet_header_size + ipv4_header_max + 4;
+// Ethernet, the longest IPv4 header, and the ports, or an ICMP error about as much.
+constexpr uint32_t ports_size = 4;
+constexpr uint32_t classify_bytes = ethernet_header_size + 2 * ipv4_header_max + icmp_header_size + ports_size;
+
+// The four-tuple of the packet that is quoted in an ICMP error of `n` bytes: of ours, so its source is local.
+std::optional<four_tuple> quoted_flow(const std::byte* icmp, uint32_t n, uint8_t& protocol) {
+  if (n < icmp_header_size || !icmp_is_error(icmp_view(icmp).type()))
+    return {};
+  ipv4_view ip;
+  if (ip.read(icmp + icmp_header_size, n - icmp_header_size, UINT32_MAX) != ipv4_fault::none ||
+      n < icmp_header_size + ip.header_length() + ports_size || ip.fragment_offset() != 0)
+    return {};
+  protocol = ip.protocol();
+  if (ip_protocol(protocol) != ip_protocol::tcp && ip_protocol(protocol) != ip_protocol::udp)
+    return {};
+  const std::byte* ports = ip.payload();
+  return four_tuple{{ip.source(), load_be16(ports)}, {ip.destination(), load_be16(ports + 2)}};
+}
 
 // The 32 bits of the key from bit `at` on.
 uint32_t key_window(const std::array<uint8_t, 40>& key, uint32_t at) {
@@ -64,6 +82,13 @@ uint32_t steering::toeplitz(const four_tuple& t) const noexcept {
   return word(0, from) ^ word(4, to) ^ word(8, ports);
 }
 
+classification steering::flow(const four_tuple& t, uint8_t protocol) const noexcept {
+  if (shards == 1)
+    return {classification::kind::flow, 0, 0, protocol, t.local.port};
+  const uint32_t hash = toeplitz(t);
+  return {classification::kind::flow, hash, shard_of(hash), protocol, t.local.port};
+}
+
 classification steering::classify(const packet& p) const noexcept {
   const std::byte* b = p.front().data();
   uint32_t n = p.front().size();
@@ -81,18 +106,22 @@ classification steering::classify(const packet& p) const noexcept {
   if (ip.read(b, n, p.size() - ethernet_header_size) != ipv4_fault::none)
     return {};
   const auto protocol = ip_protocol(ip.protocol());
-  if (ip.is_fragment() || (protocol != ip_protocol::tcp && protocol != ip_protocol::udp))
+  if (ip.is_fragment())
     return {};
-  if (n < ip.header_length() + 4 || ip.total_length() < ip.header_length() + 4)
+  if (protocol == ip_protocol::icmp) {
+    uint8_t quoted = 0;
+    const auto tuple = quoted_flow(ip.payload(), std::min<uint32_t>(n, ip.total_length()) - ip.header_length(), quoted);
+    return tuple ? flow(*tuple, quoted) : classification{};
+  }
+  if (protocol != ip_protocol::tcp && protocol != ip_protocol::udp)
+    return {};
+  if (n < ip.header_length() + ports_size || ip.total_length() < ip.header_length() + ports_size)
     return {};
   const std::byte* ports = ip.payload();
   const four_tuple tuple{{ip.destination(), load_be16(ports + 2)}, {ip.source(), load_be16(ports)}};
   if (protocol == ip_protocol::udp && tuple.local.port == dhcp_client_port)
     return {};
-  if (shards == 1)
-    return {classification::kind::flow, 0, 0, ip.protocol(), tuple.local.port};
-  const uint32_t hash = toeplitz(tuple);
-  return {classification::kind::flow, hash, shard_of(hash), uint8_t(protocol), tuple.local.port};
+  return flow(tuple, uint8_t(protocol));
 }
 
 }  // namespace solaster::net

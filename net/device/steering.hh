@@ -1,7 +1,8 @@
 // Which shard a received packet belongs to: the device's RSS in software.
 //
 // A flow's shard is the Toeplitz hash of its four-tuple through an indirection table, the same on every shard of a
-// machine and in the device. What is no flow (ARP, ICMP, DHCP, fragments, nonsense) goes to shard 0.
+// machine and in the device. An ICMP error belongs to the flow that it quotes. What is no flow (ARP, other ICMP, DHCP,
+// fragments, nonsense) goes to shard 0.
 //
 // Spec: Virtio 1.2, 5.1.6.4.3; Microsoft, "RSS hashing functions". Context: any thread; read-only once made.
 // Cost: 12 table look-ups a hash; nothing with one shard.
@@ -34,6 +35,7 @@ struct steering {
   uint32_t shard_of(uint32_t hash) const noexcept { return rss.table[hash % rss.table.size()]; }
   // Reads the headers only.
   classification classify(const packet& p) const noexcept;
+  classification flow(const four_tuple& received, uint8_t protocol) const noexcept;
 
   // The key of Microsoft's RSS specification and a table that deals shards out evenly.
   static steering make(uint32_t shards) noexcept;

@@ -49,7 +49,10 @@ struct stack_config {
   duration neighbour_reachable = seconds(60);  // then asked again, by unicast, if it was used; RFC 1122 2.3.2.1
   duration neighbour_idle = seconds(600);      // unused so long: forgotten
   uint32_t transmit_queue_max = 1024;          // control packets and datagrams waiting for the device
-  uint32_t icmp_errors_per_second = 1000;      // RFC 1812 4.3.2.8
+  uint32_t loopback_queue_max = 1024;          // packets to ourselves that wait
+  uint32_t loopback_burst = 64;                // of these, taken in one transmit()
+  uint16_t loopback_mtu = 16436;
+  uint32_t icmp_errors_per_second = 1000;  // RFC 1812 4.3.2.8
   uint32_t icmp_errors_burst = 50;
   uint32_t header_buffers_max = 8192;        // of link_small_buffer bytes, for packets to be sent
   uint32_t transmit_buffers_max = 2048;      // of link_large_buffer bytes

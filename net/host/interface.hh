@@ -29,6 +29,9 @@ class transmit_sink {
   // Room for at least one packet more. False: the stack keeps what it has.
   virtual bool ready() noexcept = 0;
   virtual void put(packet_ptr p) noexcept = 0;
+  // Only with several shards: a frame of ours to ourselves, to be received by the shard of its flow like any other. It
+  // shares no memory with anything here. (With one shard the stack takes it itself.)
+  virtual void loop(packet_ptr p) noexcept { p.reset(); }
 };
 
 }  // namespace solaster::net

@@ -29,7 +29,7 @@ std::optional<icmp_report> icmp::input(ipv4_address source, ipv4_address destina
     return {};
   }
   if (icmp_is_error(view.type())) {
-    auto report = read_error(view, b + icmp_header_size, p->front().size() - icmp_header_size);
+    auto report = read_error(view, b + icmp_header_size, p->front().size() - icmp_header_size, _ip.local(source));
     if (!report)
       _stats.drop(drop_reason::icmp_malformed);
     return report;
@@ -70,10 +70,14 @@ std::optional<icmp_report> read_own_flow(const std::byte* ip, uint32_t n) noexce
                      .packet_size = v.total_length()};
 }
 
-std::optional<icmp_report> icmp::read_error(const icmp_view& header, const std::byte* quoted,
-                                            uint32_t n) const noexcept {
+std::optional<icmp_report> icmp::read_error(const icmp_view& header, const std::byte* quoted, uint32_t n,
+                                            bool looped) const noexcept {
   auto report = read_own_flow(quoted, n);
-  if (!report || _ip.kind_of(report->flow.local.address) != ipv4::destination_kind::ours)
+  if (!report)
+    return {};
+  // Nobody outside speaks about what we say to ourselves.
+  const ipv4_address from = report->flow.local.address;
+  if (looped ? !_ip.local(from) : _ip.kind_of(from) != ipv4::destination_kind::ours)
     return {};
   if (header.type() == icmp_type::unreachable) {
     switch (icmp_unreachable(header.code())) {
@@ -118,7 +122,7 @@ void icmp::send_unreachable(icmp_unreachable code, const packet& original, insta
   ipv4_view v;
   if (v.read(original.front().data(), original.front().size(), UINT32_MAX) != ipv4_fault::none)
     return;
-  if (_ip.bad_source(v.source()))
+  if (_ip.bad_source(v.source()) && !_ip.local(v.source()))
     return;
   if (!take_token(now))
     return _stats.drop(drop_reason::rate_limit);

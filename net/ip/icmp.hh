@@ -36,7 +36,8 @@ class icmp {
   void send_unreachable(icmp_unreachable code, const packet& p, instant now) noexcept;
 
  private:
-  std::optional<icmp_report> read_error(const icmp_view& header, const std::byte* quoted, uint32_t n) const noexcept;
+  std::optional<icmp_report> read_error(const icmp_view& header, const std::byte* quoted, uint32_t n,
+                                        bool looped) const noexcept;
   bool take_token(instant now) noexcept;
 
   const stack_config& _config;

@@ -37,7 +37,7 @@ result<ipv4_address> ipv4::next_hop(ipv4_address destination) const noexcept {
   if (_own.any() || !_link.present())
     return errc::netunreach;
   if (destination.any() || destination.loopback() || destination == _own)
-    return errc::netunreach;  // no loopback interface
+    return errc::netunreach;  // local(): looked at before
   if (on_link(destination))
     return destination;
   if (_address->gateway.any())
@@ -46,6 +46,13 @@ result<ipv4_address> ipv4::next_hop(ipv4_address destination) const noexcept {
 }
 
 result<path> ipv4::find_path(ip_address destination, ip_address source) noexcept {
+  if (local(destination)) {
+    if (!source.any() && !local(source))
+      return errc::addrnotavail;
+    // The checksum stays unfinished: nothing happens to the bytes on this way.
+    return path{
+        .source = source.any() ? destination : source, .mtu = _config.loopback_mtu, .tx_checksum = true, .gso_max = 0};
+  }
   if (!source.any() && source != _own)
     return errc::addrnotavail;
   if (destination.multicast() || kind_of(destination) == destination_kind::broadcast)
@@ -102,7 +109,7 @@ void ipv4::send(ip_address source, ip_address destination, packet_ptr segment, i
 void ipv4::remember(ipv4_address source, ipv4_address destination) noexcept {
   auto hop = next_hop(destination);
   if (!hop || destination.multicast() || kind_of(destination) == destination_kind::broadcast)
-    return;
+    return;  // a local one, too
   neighbour* n = _neighbours.find_usable(*hop);
   if (!n)
     return;
@@ -143,10 +150,21 @@ void ipv4::output(ipv4_address source, ipv4_address destination, ip_protocol pro
                   instant now) noexcept {
   if (kind_of(destination) == destination_kind::broadcast)
     return output_broadcast(source, destination, protocol, std::move(p));
+  if (local(destination))
+    return loop_back(source, destination, protocol, std::move(p));
   auto hop = next_hop(destination);
   if (!hop || destination.multicast() || !add_ip_header(*p, source, destination, protocol))
     return _stats.drop(drop_reason::no_route);
   _neighbours.send(*hop, std::move(p), now);
+}
+
+// RFC 1122 3.2.1.3 (g).
+void ipv4::loop_back(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p) noexcept {
+  if (!add_ip_header(*p, source, destination, protocol))
+    return _stats.drop(drop_reason::no_route);
+  const mac_address mac = _link.interface().mac;
+  ethernet_header{mac, mac, ethertype::ipv4}.emit(p->prepend(ethernet_header::size));
+  _link.loop(std::move(p));
 }
 
 void ipv4::output_broadcast(ipv4_address source, ipv4_address destination, ip_protocol protocol,

@@ -46,6 +46,8 @@ class ipv4 final : public ip_output {
     return source.any() || source.multicast() || source.loopback() || source == _own ||
            kind_of(source) == destination_kind::broadcast;
   }
+  // Ours, on the interface or in 127.0.0.0/8: packets to it never leave the host, and none comes from outside.
+  bool local(ipv4_address a) const noexcept { return a.loopback() || (a == _own && !a.any()); }
   bool on_link(ipv4_address a) const noexcept { return !_own.any() && (a.value & _mask) == (_own.value & _mask); }
   // Whom to give a packet to `destination` to. netunreach.
   result<ipv4_address> next_hop(ipv4_address destination) const noexcept;
@@ -78,6 +80,7 @@ class ipv4 final : public ip_output {
   destination& slot(ipv4_address to) noexcept {
     return _cache[(to.value ^ to.value >> 8 ^ to.value >> 16) % cache_size];
   }
+  void loop_back(ipv4_address source, ipv4_address destination, ip_protocol protocol, packet_ptr p) noexcept;
   bool add_ip_header(packet& p, ipv4_address source, ipv4_address destination, ip_protocol protocol) noexcept;
   void remember(ipv4_address source, ipv4_address destination) noexcept;
 

@@ -42,6 +42,29 @@ void link::enqueue(packet_ptr frame) noexcept {
   _queue.push_back(std::move(frame));
 }
 
+void link::loop(packet_ptr frame) noexcept {
+  if (_looped.size() >= _config.loopback_queue_max)
+    return _stats.drop(drop_reason::transmit_queue);
+  ++_stats.sent;
+  _looped.push_back(std::move(frame));
+}
+
+packet_ptr link::take_looped() noexcept {
+  const packet_ptr frame = _looped.pop_front();
+  if (!frame)
+    return nullptr;
+  packet_ptr copy = _slab.make();
+  fragment bytes = make_heap_fragment(_memory, frame->size());
+  if (!copy || !bytes)
+    return _stats.drop(drop_reason::no_memory), nullptr;
+  copy_out(*frame, 0, bytes.data(), frame->size());
+  _stats.copied_bytes += frame->size();
+  copy->append(std::move(bytes));
+  copy->offload.checksum = frame->offload.checksum;
+  copy->offload.looped = true;
+  return copy;
+}
+
 void link::begin(transmit_sink& sink) noexcept {
   _sink = &sink;
   _room = false;

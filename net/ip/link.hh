@@ -72,6 +72,13 @@ class link {
   bool accepts() const noexcept { return _queue.size() < _config.transmit_queue_max; }
   size_t queued() const noexcept { return _queue.size(); }
 
+  // A frame to ourselves. It waits for the next transmit, which copies it: the sender may keep what it sent.
+  void loop(packet_ptr frame) noexcept;
+  bool has_looped() const noexcept { return !_looped.empty(); }
+  // The oldest one's copy. Null: none waits, or no memory (then it is lost, as on a wire).
+  packet_ptr take_looped() noexcept;
+  void hand_to_sink(packet_ptr looped) noexcept { _sink->loop(std::move(looped)); }
+
   // Between these the sink takes frames; begin drains the queue.
   void begin(transmit_sink& sink) noexcept;
   void end() noexcept {
@@ -96,6 +103,7 @@ class link {
   interface_config _interface;
   pool_ptr _small, _large;
   packet_list _queue;
+  packet_list _looped;
 };
 
 }  // namespace solaster::net

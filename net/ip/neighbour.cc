@@ -206,6 +206,9 @@ neighbour* neighbour_cache::add(ipv4_address a, instant now) noexcept {
       }
     if (!victim)
       return nullptr;
+    // What waited there is lost; but its neighbour may well be there: nobody is told that it is not.
+    for (; victim->waiting.pop_front();)
+      _stats.drop(drop_reason::neighbour_queue);
     remove(victim);
   }
   void* raw = _link.host_memory().allocate(sizeof(neighbour), alignof(neighbour));

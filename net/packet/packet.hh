@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <type_traits>
 
@@ -34,6 +35,39 @@ struct packet_offload {
   uint16_t checksum_offset = 0;  // send, partial: of the field, from checksum_start
   uint16_t gso_size = 0;         // payload bytes a segment
   uint16_t header_length = 0;    // send, gso: all headers up to the payload
+  bool looped = false;           // receive: sent by this host to itself; no device says so
+};
+
+// What whoever holds a packet keeps in it: one value, of a type that nobody else uses for it. Reading another type than
+// was written last is a bug, which debug builds tell.
+class packet_note {
+ public:
+  static constexpr size_t size_max = 16;
+  template <class T>
+  void set(const T& value) noexcept {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= size_max && alignof(T) <= alignof(uint64_t));
+    std::memcpy(_bytes, &value, sizeof value);
+    mark(&kind<T>);
+  }
+  template <class T>
+  T get() const noexcept {
+    DCHECK(_kind == &kind<T>);
+    T value;
+    std::memcpy(&value, _bytes, sizeof value);
+    return value;
+  }
+  void clear() noexcept { mark(nullptr); }
+
+ private:
+  template <class T>
+  static constexpr char kind = 0;
+  alignas(uint64_t) std::byte _bytes[size_max];
+#if defined(SOLASTER_DEBUG) && SOLASTER_DEBUG
+  void mark(const char* k) noexcept { _kind = k; }
+  const char* _kind = nullptr;
+#else
+  void mark(const char*) noexcept {}
+#endif
 };
 
 class packet {
@@ -139,11 +173,11 @@ class packet {
     _count = 0;
     _size = 0;
     offload = {};
-    cookie = 0;
+    note.clear();
   }
 
   packet_offload offload;
-  uint64_t cookie = 0;     // for whoever holds the packet (a sequence number, a queue index)
+  packet_note note;
   packet* next = nullptr;  // for whoever holds the packet
 
  private:

@@ -23,15 +23,18 @@ struct stack::impl {
   void input_arp(packet_ptr p, instant now) noexcept;
   void input_ip(packet_ptr p, bool link_broadcast, instant now) noexcept;
   // From here on the IP header, which was checked, lies in front of the packet's first byte.
-  void input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination, bool broadcast,
-                 instant now) noexcept;
+  void input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination,
+                 ipv4::destination_kind kind, instant now) noexcept;
   void input_dhcp(packet_ptr p, instant now) noexcept;
   void input_icmp(packet_ptr p, ipv4_address source, ipv4_address destination, bool broadcast, instant now) noexcept;
   void deliver(const icmp_report& report, instant now) noexcept;
   bool gather_headers(packet& p) noexcept;
+  void take_looped(instant now) noexcept;
 
   // --- time and addresses (stack.cc)
   void set_address(const address_config& c, instant now) noexcept;
+  void clear_address(instant now) noexcept;
+  void address_gone(ipv4_address old, instant now) noexcept;
   void after_dhcp(dhcp_client::change change, instant now) noexcept;
   void report_unresolved(instant now) noexcept {
     if (neighbours.has_unresolved()) [[unlikely]]

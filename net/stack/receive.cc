@@ -74,6 +74,8 @@ void stack::receive(packet_list&& packets, instant now) noexcept {
 void stack::impl::input(packet_ptr p, instant now) noexcept {
   if (p->fragment_count() != 1 && (p->fragment_count() == 0 || !gather_headers(*p))) [[unlikely]]
     return stats.drop(drop_reason::no_memory);
+  if (p->offload.looped)
+    return input_ip(std::move(p), false, now);
   if (!ethernet_view::check(p->front().size()) || !below.present()) [[unlikely]]
     return stats.drop(drop_reason::ethernet_short);
   const ethernet_view eth(p->front().data());
@@ -134,7 +136,9 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
     return stats.drop(drop_reason::ip_checksum);
 
   const ipv4_address source = view.source(), destination = view.destination();
-  const auto kind = ip.kind_of(destination);
+  // A packet to ourselves may have addresses that nothing from outside may.
+  const bool looped = p->offload.looped;
+  const auto kind = looped ? ipv4::destination_kind::ours : ip.kind_of(destination);
   const bool broadcast = kind == ipv4::destination_kind::broadcast;
   const auto protocol = ip_protocol(view.protocol());
   if (kind != ipv4::destination_kind::ours) [[unlikely]] {
@@ -147,7 +151,7 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
   }
   if (view.is_fragment()) [[unlikely]]
     return stats.drop(drop_reason::ip_fragment);  // no reassembly yet
-  if (ip.bad_source(source)) [[unlikely]]
+  if (ip.bad_source(source) && !looped) [[unlikely]]
     return stats.drop(drop_reason::ip_source);
 
   const uint32_t total = ethernet_header_size + view.total_length();
@@ -161,7 +165,7 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
         return stats.drop(drop_reason::ip_not_ours);  // RFC 1122 4.2.3.10
       return tcp.input({source, destination, p->offload.checksum}, std::move(p), now);
     case ip_protocol::udp:
-      return input_udp(std::move(p), header, source, destination, broadcast, now);
+      return input_udp(std::move(p), header, source, destination, kind, now);
     case ip_protocol::icmp:
       return input_icmp(std::move(p), source, destination, broadcast || link_broadcast, now);
   }
@@ -173,10 +177,10 @@ void stack::impl::input_ip(packet_ptr p, bool link_broadcast, instant now) noexc
 }
 
 void stack::impl::input_udp(packet_ptr p, uint32_t ip_header, ipv4_address source, ipv4_address destination,
-                            bool broadcast, instant now) noexcept {
+                            ipv4::destination_kind kind, instant now) noexcept {
   udp_view view;
   if (view.read(p->front().data(), p->front().size(), p->size()) && view.destination_port() == dhcp_client_port &&
-      dhcp.phase() != dhcp_client::state::off) {
+      dhcp.phase() != dhcp_client::state::off && !p->offload.looped) {
     const uint64_t pseudo = pseudo_header_sum(source, destination, uint8_t(ip_protocol::udp), view.length());
     if (view.has_checksum() && p->offload.checksum == checksum_state::none &&
         !checksum_good(checksum_packet(*p, 0, view.length(), pseudo)))
@@ -184,11 +188,10 @@ void stack::impl::input_udp(packet_ptr p, uint32_t ip_header, ipv4_address sourc
     p->truncate(view.length());
     return input_dhcp(std::move(p), now);
   }
-  const bool ours = ip.kind_of(destination) == ipv4::destination_kind::ours;
-  if (!ours && !broadcast)
+  if (kind == ipv4::destination_kind::not_ours)
     return stats.drop(drop_reason::ip_not_ours);
-  packet_ptr unwanted = udp.input(source, destination, broadcast, std::move(p));
-  if (!unwanted || !ours)
+  packet_ptr unwanted = udp.input(source, destination, std::move(p));
+  if (!unwanted || kind != ipv4::destination_kind::ours)
     return;
   unwanted->prepend(ip_header);
   control.send_unreachable(icmp_unreachable::port, *unwanted, now);

@@ -73,11 +73,17 @@ void stack::set_address(const address_config& config, instant now) noexcept {
   _impl->set_address(config, now);
 }
 
+void stack::clear_address(instant now) noexcept {
+  _impl->dhcp.stop();
+  _impl->clear_address(now);
+}
+
 void stack::impl::set_address(const address_config& c, instant now) noexcept {
-  if (const ipv4_address old = ip.own(); !old.any() && old != c.address)
-    tcp.address_gone(old, now);
+  const ipv4_address old = ip.own();
   ip.set_address(c);
   update_plain();
+  if (old != c.address)
+    address_gone(old, now);
   if (config.shard == 0 && below.present())
     neighbours.announce();
 }
@@ -86,6 +92,21 @@ void stack::resolve_gateway(instant now) noexcept {
   const auto& c = _impl->ip.address();
   if (c && !c->gateway.any() && c->gateway != c->address && _impl->ip.on_link(c->gateway))
     _impl->neighbours.resolve(c->gateway, now);
+}
+
+void stack::impl::clear_address(instant now) noexcept {
+  const ipv4_address old = ip.own();
+  ip.clear_address();
+  update_plain();
+  address_gone(old, now);
+}
+
+// Nothing that is bound to it will ever hear or be heard again.
+void stack::impl::address_gone(ipv4_address old, instant now) noexcept {
+  if (old.any())
+    return;
+  tcp.address_gone(old, now);
+  udp.address_gone(old);
 }
 
 std::optional<address_config> stack::address() const noexcept {
@@ -110,9 +131,7 @@ void stack::impl::after_dhcp(dhcp_client::change change, instant now) noexcept {
     events.remove(lost);
     events.post(configured, 1);
   } else if (change == dhcp_client::change::lost) {
-    tcp.address_gone(ip.own(), now);
-    ip.clear_address();
-    update_plain();
+    clear_address(now);
     events.remove(configured);
     events.post(lost, 1);
   }
@@ -141,24 +160,29 @@ void stack::expire(instant now) noexcept {
   _impl->tcp.expire(now);
 }
 
-// Packets that no neighbour answered for: their connections are told as a router would (RFC 1122 2.4).
+// Packets that no neighbour answered for: who sent them is told (RFC 1122 2.4). An open fails: unlike a router's word,
+// this is our own.
 void stack::impl::tell_unresolved(instant now) noexcept {
   packet_list list = neighbours.take_unresolved();
+  ipv4_address told;
   while (packet_ptr p = list.pop_front()) {
     stats.drop(drop_reason::neighbour_unresolved);
     auto report = read_own_flow(p->front().data(), p->front().size());
     p.reset();
     if (!report)
       continue;
-    // All connections to that peer, not only those whose packets found room in the neighbour's queue.
-    if (report->protocol == ip_protocol::tcp)
-      tcp.route_failed(report->flow.remote.address, report->error, now);
-    else
-      deliver(*report, now);
+    if (report->protocol == ip_protocol::udp) {
+      udp.icmp_error(*report);
+    } else if (const ipv4_address to = report->flow.remote.address; to != told) {
+      tcp.route_failed(to, report->error, now);
+      told = to;
+    }
   }
 }
 
 instant stack::next_deadline() const noexcept {
+  if (_impl->below.has_looped())
+    return {};
   return std::min({_impl->tcp.next_deadline(), _impl->neighbours.next_deadline(), _impl->dhcp.next_deadline()});
 }
 
@@ -188,8 +212,27 @@ void stack::udp_close(udp_socket* s, instant) noexcept {
 void stack::transmit(transmit_sink& sink, instant now) noexcept {
   _impl->below.begin(sink);
   _impl->tcp.transmit(now);
+  if (_impl->below.has_looped()) [[unlikely]]
+    _impl->take_looped(now);
   _impl->below.end();
   _impl->report_unresolved(now);
+}
+
+// What we sent to ourselves arrives, and what that makes us send. A conversation without end is left after a burst.
+void stack::impl::take_looped(instant now) noexcept {
+  for (uint32_t left = config.loopback_burst; left > 0 && below.has_looped(); --left) {
+    packet_ptr p = below.take_looped();
+    if (!p)
+      continue;
+    if (config.shards > 1) {
+      below.hand_to_sink(std::move(p));
+      continue;
+    }
+    ++stats.received;
+    input(std::move(p), now);
+    if (!below.has_looped())
+      tcp.transmit(now);
+  }
 }
 
 std::optional<event> stack::next_event() noexcept {

@@ -45,7 +45,9 @@ class stack {
 
   // --- configuration
   void set_interface(const interface_config& config) noexcept;  // one Ethernet interface a stack, so far
+  // Connections of an address that is no longer ours fail with connaborted, its datagram sockets are told.
   void set_address(const address_config& config, instant now) noexcept;
+  void clear_address(instant now) noexcept;  // another shard's address_lost event
   std::optional<address_config> address() const noexcept;
   // Asks for the gateway's Ethernet address now, for a server: a burst of first connections comes through it, and no
   // more than stack_config::neighbour_queue_max answers may wait for it.

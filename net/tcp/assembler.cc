@@ -21,7 +21,7 @@ bool assembler::insert(piece p, uint32_t segments_max) noexcept {
     unlink_after(before_last);
   }
   packet* q = p.payload.release();
-  q->cookie = p.begin.value() | (p.fin ? fin_bit : 0);
+  q->note.set(position{p.begin, p.fin});
   packet*& link = previous ? previous->next : _head;
   q->next = link;
   link = q;

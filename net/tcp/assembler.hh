@@ -1,6 +1,6 @@
 // Segments that came before their turn: a list ordered by sequence number, at most a configured number of them.
 //
-// A packet's `cookie` holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in,
+// A packet's note holds its sequence number and whether a FIN ends it. Overlaps are cut when a segment is put in,
 // so that pieces never share a byte. Owns: the packets. Context: shard-local; allocates nothing.
 #pragma once
 
@@ -35,9 +35,13 @@ class assembler {
   bool is_valid() const noexcept;
 
  private:
-  static constexpr uint64_t fin_bit = uint64_t(1) << 32;
-  static seq begin(const packet* p) noexcept { return seq(uint32_t(p->cookie)); }
-  static bool fin(const packet* p) noexcept { return p->cookie & fin_bit; }
+  // Of a packet that waits here, in its note.
+  struct position {
+    seq begin;
+    bool fin;
+  };
+  static seq begin(const packet* p) noexcept { return p->note.get<position>().begin; }
+  static bool fin(const packet* p) noexcept { return p->note.get<position>().fin; }
   static seq end(const packet* p) noexcept { return begin(p) + p->size(); }
   packet* predecessor(seq at) const noexcept;
   bool trim(piece& p, packet* previous) noexcept;

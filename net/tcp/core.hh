@@ -61,6 +61,11 @@ struct incoming {
   seq end() const noexcept { return begin + span(); }
 };
 
+// The note of a reply that waits to be sent.
+struct reply_addresses {
+  ip_address from, to;
+};
+
 // Where in a send queue.
 struct cursor {
   uint32_t index;   // of the fragment

@@ -246,8 +246,7 @@ bool core::flush_replies(instant now) noexcept {
     if (!_ip.ready()) {
       return false;
     }
-    const ip_address from{uint32_t(front->cookie >> 32)};
-    const ip_address to{uint32_t(front->cookie)};
+    const auto [from, to] = front->note.get<reply_addresses>();
     _ip.send(from, to, _replies.pop_front(), now);
   }
   return true;

@@ -187,7 +187,7 @@ void core::reply(const flow_key& key, seq begin, seq ack, uint8_t flags, uint16_
   }
   const uint64_t pseudo = pseudo_header_sum(key.local(), key.remote(), protocol_tcp, size);
   store_raw<uint16_t>(at + tcp_checksum_offset, uint16_t(~checksum_fold(checksum_bytes(at, size, pseudo))));
-  p->cookie = key.addresses;
+  p->note.set(reply_addresses{key.local(), key.remote()});
   if (flags & tcp_rst) {
     ++stats.tcp_resets_sent;
   }

@@ -6,17 +6,6 @@
 #include "net/wire/checksum.hh"
 
 namespace solaster::net {
-namespace {
-
-// What receive() needs to know of a queued payload, in packet::cookie.
-constexpr uint64_t pack(endpoint remote, bool broadcast) {
-  return uint64_t(remote.address.value) << 32 | uint64_t(remote.port) << 16 | uint64_t(broadcast);
-}
-constexpr endpoint remote_of(uint64_t cookie) {
-  return {{uint32_t(cookie >> 32)}, uint16_t(cookie >> 16)};
-}
-
-}  // namespace
 
 udp_layer::udp_layer(const stack_config& config, memory& m, packet_slab& slab, link& l, ipv4& ip, event_queue& events,
                      stack_stats& stats) noexcept
@@ -55,7 +44,8 @@ bool udp_layer::taken(endpoint local) noexcept {
 result<udp_socket*> udp_layer::open(endpoint local, void* cookie) noexcept {
   if (_count >= _config.udp_sockets_max)
     return errc::nobufs;
-  if (!local.address.any() && _ip.kind_of(local.address) == ipv4::destination_kind::not_ours)
+  if (!local.address.any() && !_ip.local(local.address) &&
+      _ip.kind_of(local.address) == ipv4::destination_kind::not_ours)
     return errc::addrnotavail;
   if (local.port == 0) {
     const uint32_t count = uint32_t(_config.ephemeral_port_max) - _config.ephemeral_port_min + 1;
@@ -93,7 +83,7 @@ void udp_layer::close(udp_socket* s) noexcept {
 
 // ---- in
 
-packet_ptr udp_layer::input(ipv4_address source, ipv4_address destination, bool broadcast, packet_ptr p) noexcept {
+packet_ptr udp_layer::input(ipv4_address source, ipv4_address destination, packet_ptr p) noexcept {
   udp_view view;
   if (!view.read(p->front().data(), p->front().size(), p->size()))
     return _stats.drop(drop_reason::udp_malformed), nullptr;
@@ -105,7 +95,7 @@ packet_ptr udp_layer::input(ipv4_address source, ipv4_address destination, bool 
   udp_socket* s = find(destination, view.destination_port());
   if (!s)
     return _stats.drop(drop_reason::udp_no_socket), std::move(p);
-  p->cookie = pack({source, view.source_port()}, broadcast);
+  p->note.set(udp_socket::addresses{{source, view.source_port()}, destination});
   p->trim_front(udp_header_size);
   p->offload = {};
   keep(s, std::move(p));
@@ -121,7 +111,7 @@ void udp_layer::keep(udp_socket* s, packet_ptr p) noexcept {
       copy_out(*p, 0, f.data(), p->size());
       _stats.copied_bytes += p->size();
       copy->append(std::move(f));
-      copy->cookie = p->cookie;
+      copy->note = p->note;
       p = std::move(copy);
     }
   }
@@ -139,14 +129,9 @@ result<datagram> udp_layer::receive(udp_socket* s) noexcept {
     return errc::again;
   s->charge -= p->charge();
   datagram d;
-  d.remote = remote_of(p->cookie);
-  const bool broadcast = p->cookie & 1;
-  d.local = {broadcast                 ? ipv4_address::broadcast()
-             : !s->local.address.any() ? s->local.address
-             : _ip.address()           ? _ip.address()->address
-                                       : ipv4_address{},
-             s->local.port};
-  p->cookie = 0;
+  const auto addresses = p->note.get<udp_socket::addresses>();
+  d.remote = addresses.remote;
+  d.local = {addresses.local, s->local.port};
   d.payload = std::move(p);
   return d;
 }
@@ -157,6 +142,15 @@ void udp_layer::icmp_error(const icmp_report& report) noexcept {
     return;
   s->error = udp_error{report.flow.remote, report.error, report.mtu};
   _events.post(s->source, udp_failed);
+}
+
+void udp_layer::address_gone(ipv4_address address) noexcept {
+  for (udp_socket* first : _table)
+    for (udp_socket* s = first; s; s = s->next)
+      if (s->local.address == address) {
+        s->error = udp_error{.remote = {}, .error = errc::addrnotavail};
+        _events.post(s->source, udp_failed);
+      }
 }
 
 // ---- out
@@ -179,22 +173,23 @@ bool udp_layer::add_header(packet& p, endpoint source, endpoint destination) noe
   return true;
 }
 
-result<> udp_layer::send(udp_socket* s, datagram d, instant now) noexcept {
-  if (!_ip.address())
+// As for TCP, and broadcast on the link too.
+result<path> udp_layer::find_way(ipv4_address to, ipv4_address from) noexcept {
+  if (_ip.kind_of(to) != ipv4::destination_kind::broadcast)
+    return _ip.find_path(to,
+                         from == ipv4_address::broadcast() || from == _ip.subnet_broadcast() ? ipv4_address{} : from);
+  if (_ip.own().any())
     return errc::netunreach;
-  const ipv4_address own = _ip.address()->address;
-  const bool broadcast = _ip.kind_of(d.remote.address) == ipv4::destination_kind::broadcast;
+  return path{.source = _ip.own(), .mtu = _link.interface().mtu};
+}
+
+result<> udp_layer::send(udp_socket* s, datagram d, instant now) noexcept {
   if (d.remote.port == 0 || d.remote.address.any())
     return errc::inval;
-  if (d.remote.address.multicast())
-    return errc::netunreach;
-  if (!broadcast)
-    if (auto hop = _ip.next_hop(d.remote.address); !hop)
-      return hop.error();
-  if (!d.local.address.any() && d.local.address != own)
-    return errc::addrnotavail;
+  const ipv4_address chosen = d.local.address.any() ? s->local.address : d.local.address;
+  const auto way = TRY(find_way(d.remote.address, chosen));
   const uint32_t size = d.payload ? d.payload->size() : 0;
-  if (size + udp_header_size + ipv4_header_min > _link.interface().mtu)
+  if (size + udp_header_size + ipv4_header_min > way.mtu)
     return errc::msgsize;
   if (!_link.accepts())
     return errc::again;
@@ -215,9 +210,9 @@ result<> udp_layer::send(udp_socket* s, datagram d, instant now) noexcept {
     _stats.copied_bytes += size;
     p->append(std::move(flat));
   }
-  if (!add_header(*p, {own, s->local.port}, d.remote))
+  if (!add_header(*p, {way.source, s->local.port}, d.remote))
     return errc::msgsize;
-  _ip.output(own, d.remote.address, ip_protocol::udp, std::move(p), now);
+  _ip.output(way.source, d.remote.address, ip_protocol::udp, std::move(p), now);
   return {};
 }
 

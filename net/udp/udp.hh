@@ -25,10 +25,15 @@ namespace solaster::net {
 
 class udp_socket {
  public:
+  // Of a queued payload.
+  struct addresses {
+    endpoint remote;
+    ipv4_address local;
+  };
   explicit udp_socket(endpoint l) noexcept : local(l), source(event_kind::udp, this) {}
   endpoint local;  // address any: all of ours
   event_source source;
-  packet_list queue;               // payloads; packet::cookie is the remote endpoint and how it was addressed
+  packet_list queue;               // payloads, with an `addresses` each as note
   uint32_t charge = 0;             // of everything in queue
   std::optional<udp_error> error;  // the last ICMP error about what was sent
   udp_socket* next = nullptr;      // in its bucket
@@ -47,8 +52,10 @@ class udp_layer {
   result<datagram> receive(udp_socket* s) noexcept;
 
   // A datagram to us: IP header removed. Gives it back if nobody has the port.
-  packet_ptr input(ipv4_address source, ipv4_address destination, bool broadcast, packet_ptr p) noexcept;
+  packet_ptr input(ipv4_address source, ipv4_address destination, packet_ptr p) noexcept;
   void icmp_error(const icmp_report& report) noexcept;
+  // Sockets that are bound to it get the error addrnotavail.
+  void address_gone(ipv4_address address) noexcept;
 
   // Header and checksum in front of a payload.
   bool add_header(packet& p, endpoint source, endpoint destination) noexcept;
@@ -58,6 +65,7 @@ class udp_layer {
   static constexpr uint32_t buckets = 256;
   udp_socket* find(ipv4_address destination, uint16_t port) noexcept;
   bool taken(endpoint local) noexcept;
+  result<path> find_way(ipv4_address to, ipv4_address from) noexcept;
   void keep(udp_socket* s, packet_ptr payload) noexcept;
 
   const stack_config& _config;

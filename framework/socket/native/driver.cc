@@ -14,8 +14,8 @@ namespace {
 
 logger native_log("native");
 logger stats_log("stats");  // the closing statistics: --logger-log-level stats=debug
-// In a packet that is at the owner of a queue, so that it is known when it comes home.
-constexpr uint64_t sent_abroad_mark = 1;
+// In a packet of ours that is at another shard: what it is counted as until it comes home.
+enum class whereabouts : uint8_t { handed_over, sent_abroad };
 
 net::stack_config make_stack_config(const shared_state& shared, unsigned shard, unsigned shards) {
   net::stack_config c;
@@ -178,7 +178,14 @@ void driver::dispatch(const net::event& e) noexcept {
       }
       return;
     case net::event_kind::address_lost:
-      native_log.warn("the DHCP lease ran out and was not renewed");
+      native_log.warn("the DHCP lease ran out and was not renewed: connections of its address are gone");
+      _shared.address.reset();
+      (void)smp::invoke_on_others([] {
+        if (driver* d = local()) {
+          d->_stack->clear_address(d->now());
+          d->touch();
+        }
+      });
       return;
     case net::event_kind::neighbour_learned:
       broadcast_neighbour(e);
@@ -230,7 +237,7 @@ void driver::push_out() noexcept {
   }
   for (size_t i = 0; i < n; ++i) {
     net::packet* p = _out.pop_front().release();
-    p->cookie = sent_abroad_mark;
+    p->note.set(whereabouts::sent_abroad);
     packets.push_back(p);
   }
   _abroad += n;
@@ -266,23 +273,37 @@ void driver::steer(net::packet_list& got) noexcept {
     unsigned to = shard_of(*p);
     if (to == _shard) {
       ours.push_back(std::move(p));
-      continue;
-    }
-    if (_handed_over >= driver_limits::handed_over_max) {
-      ++_stats.dropped;  // that shard does not keep up: its peers will slow down
-      continue;
-    }
-    try {
-      p->cookie = 0;
-      _handover[to].push_back(p.get());
-      p.release();
-      _has_handover = true;
-      ++_handed_over;
-      ++_stats.handed_over;
-    } catch (...) {  // dropped
+    } else {
+      hand_over(std::move(p), to);
     }
   }
   got = std::move(ours);
+}
+
+void driver::hand_over(net::packet_ptr p, unsigned to) noexcept {
+  if (_handed_over >= driver_limits::handed_over_max) {
+    ++_stats.dropped;  // that shard does not keep up: its peers will slow down
+    return;
+  }
+  try {
+    p->note.set(whereabouts::handed_over);
+    _handover[to].push_back(p.get());
+    p.release();
+    _has_handover = true;
+    ++_handed_over;
+    ++_stats.handed_over;
+  } catch (...) {  // dropped
+  }
+}
+
+// From this host to itself: received like what comes from the wire.
+void driver::loop(net::packet_ptr p) noexcept {
+  const unsigned to = shard_of(*p);
+  if (to == _shard) {
+    _inbox.push_back(std::move(p));
+  } else {
+    hand_over(std::move(p), to);
+  }
 }
 
 // Calls send(shard, function to run there) for each message that is due.
@@ -337,7 +358,7 @@ void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) no
 
 void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
   for (net::packet* p : packets) {
-    if (p->cookie == sent_abroad_mark) {
+    if (p->note.get<whereabouts>() == whereabouts::sent_abroad) {
       --_abroad;
     } else {
       --_handed_over;

@@ -141,6 +141,8 @@ class driver final : public poller, private net::transmit_sink {
   void broadcast_neighbour(const net::event& e) noexcept;
   bool ready() noexcept override;
   void put(net::packet_ptr p) noexcept override;
+  void loop(net::packet_ptr p) noexcept override;
+  void hand_over(net::packet_ptr p, unsigned to) noexcept;
 
   shared_state& _shared;
   unsigned _shard;

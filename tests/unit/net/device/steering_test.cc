@@ -104,6 +104,24 @@ TEST_F(classify, what_is_no_flow_goes_to_shard_zero) {
   }
 }
 
+// What a router says about a connection has to reach the shard that has it.
+TEST_F(classify, an_icmp_error_goes_to_the_flow_that_it_quotes) {
+  for (uint16_t port = 1000; port < 1020; ++port) {
+    const auto expected = of(frame(ip(ip_of(2), ip_of(1), 6, tcp_segment(ip_of(2), port, ip_of(1), 80, 1, 2, 16))));
+    const bytes quoted = ip(ip_of(1), ip_of(2), 6, tcp_segment(ip_of(1), 80, ip_of(2), port, 1, 2, 16));
+    for (const bytes& q : {quoted, bytes(quoted.begin(), quoted.begin() + 28)}) {
+      const auto c = of(frame(ip(ip_of(9), ip_of(1), 1, icmp(3, 4, 1400, q))));
+      EXPECT_EQ(c.kind, kind::flow);
+      EXPECT_EQ(c.shard, expected.shard);
+      EXPECT_EQ(c.port, 80);
+      EXPECT_EQ(c.protocol, 6);
+    }
+    EXPECT_EQ(of(frame(ip(ip_of(9), ip_of(1), 1, icmp(3, 4, 1400, bytes(quoted.begin(), quoted.begin() + 23))))).kind,
+              kind::control);
+    EXPECT_EQ(of(frame(ip(ip_of(9), ip_of(1), 1, icmp(8, 0, 0, quoted)))).kind, kind::control);
+  }
+}
+
 TEST_F(classify, many_connections_are_dealt_out_evenly) {
   std::map<uint32_t, int> count;
   for (uint16_t port = 40000; port < 44000; ++port)

@@ -171,6 +171,33 @@ TEST(dhcp, silent_server_leads_to_rebinding_and_to_losing_the_address) {
   EXPECT_FALSE(h.s->address());
 }
 
+TEST(dhcp, a_lost_address_takes_its_connections_with_it) {
+  with_dhcp h;
+  h.bind();
+  h.messages();
+  tcp::connection* c = *h.s->tcp().connect({}, {ip_of(2), 80}, nullptr, h.now);
+  h.in(ethernet(mac_of(1), mac_of(2), 0x0806, arp(1, mac_of(2), ip_of(2), {}, ip_of(7))));
+  h.messages();
+  h.events();
+  while (h.s->address()) {
+    h.jump(seconds(1000));
+    // The peer lives.
+    h.in(ethernet(mac_of(1), mac_of(2), 0x0806, arp(1, mac_of(2), ip_of(2), {}, ip_of(7))));
+    h.messages();
+    if (h.s->tcp().error(c))
+      break;
+    h.s->tcp().release(c, h.now);
+    c = *h.s->tcp().connect({}, {ip_of(2), 80}, nullptr, h.now);
+  }
+  EXPECT_FALSE(h.s->address());
+  EXPECT_EQ(h.s->tcp().error(c), errc::connaborted);
+  size_t failed = 0;
+  for (const event& e : h.events())
+    failed += e.kind == event_kind::connection && (e.bits & connection_failed);
+  EXPECT_EQ(failed, 1u);
+  h.s->tcp().release(c, h.now);
+}
+
 TEST(dhcp, another_server_may_answer_the_rebinding) {
   with_dhcp h;
   h.bind();

@@ -83,8 +83,6 @@ TEST(ipv4, chosen_port_brings_the_answers_to_this_shard) {
 
 TEST(ipv4, where_there_is_no_way_connect_says_so) {
   stack_host h;
-  EXPECT_EQ(h.s->tcp().connect({}, {ipv4_address::of(127, 0, 0, 1), 80}, nullptr, h.now).error(), errc::netunreach);
-  EXPECT_EQ(h.s->tcp().connect({}, {ip_of(1), 80}, nullptr, h.now).error(), errc::netunreach);
   EXPECT_EQ(h.s->tcp().connect({}, {ip_of(255), 80}, nullptr, h.now).error(), errc::netunreach);
   EXPECT_EQ(h.s->tcp().connect({ip_of(3), 0}, {ip_of(2), 80}, nullptr, h.now).error(), errc::addrnotavail);
   h.s->set_address({.address = ip_of(1), .prefix_length = 24}, h.now);

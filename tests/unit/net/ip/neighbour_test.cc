@@ -86,6 +86,43 @@ TEST(neighbour, is_asked_three_times_a_second_apart_then_given_up) {
   EXPECT_EQ(error->error, errc::hostunreach);
 }
 
+// The SYN waits for an answer; where none comes the open has failed, as if a router had said it.
+TEST(neighbour, an_open_to_who_does_not_answer_fails) {
+  stack_host h;
+  tcp::connection* c = *h.s->tcp().connect({}, {ip_of(2), 80}, nullptr, h.now);
+  tcp::connection* beyond = *h.s->tcp().connect({}, {ipv4_address::of(192, 0, 2, 7), 80}, nullptr, h.now);
+  const instant start = h.now;
+  size_t failed = 0;
+  while (failed < 2 && h.now < start + seconds(20)) {
+    h.sent();
+    h.jump(seconds(1));
+    for (const event& e : h.events())
+      failed += e.kind == event_kind::connection && (e.bits & connection_failed);
+  }
+  EXPECT_EQ(failed, 2u);
+  EXPECT_LE(h.now, start + seconds(4));
+  for (tcp::connection* x : {c, beyond}) {
+    EXPECT_EQ(h.s->tcp().error(x), errc::hostunreach);
+    h.s->tcp().release(x, h.now);
+  }
+}
+
+// Strangers who fill the cache do not make an open fail: what waited is lost, and comes again.
+TEST(neighbour, an_entry_that_has_to_go_is_no_failure) {
+  auto config = stack_host::default_config();
+  config.neighbours_max = 1;
+  stack_host h(config);
+  tcp::connection* c = *h.s->tcp().connect({}, {ip_of(2), 80}, nullptr, h.now);
+  h.sent();
+  h.in(ask(3, 1));
+  EXPECT_EQ(h.drops(drop_reason::neighbour_queue), 1u);
+  EXPECT_TRUE(h.events().empty());
+  h.sent();
+  h.jump(seconds(2));  // the SYN again
+  EXPECT_EQ(h.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.2 to ff:ff:ff:ff:ff:ff"});
+  h.s->tcp().release(c, h.now);
+}
+
 TEST(neighbour, queue_keeps_the_newest) {
   auto c = stack_host::default_config();
   c.neighbour_queue_max = 3;

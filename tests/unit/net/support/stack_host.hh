@@ -99,6 +99,7 @@ class stack_host : public transmit_sink {
     frames.push_back(b);
     offloads.push_back(p->offload);
   }
+  void loop(packet_ptr p) noexcept override { looped.push_back(std::move(p)); }
 
   test_memory memory_;
   packet_slab slab;
@@ -108,6 +109,7 @@ class stack_host : public transmit_sink {
   size_t room = SIZE_MAX;
   std::vector<bytes> frames;  // of the last sent()
   std::vector<packet_offload> offloads;
+  packet_list looped;  // of a stack that is one of several shards
 };
 
 using lines = std::vector<std::string>;

@@ -136,7 +136,8 @@ TEST(udp, commands_that_cannot_be_done_say_why) {
   EXPECT_EQ(h.s->udp_open({ip_of(1), 1000}, nullptr, h.now).error(), errc::addrinuse);
   EXPECT_EQ(h.s->udp_open({ip_of(9), 1001}, nullptr, h.now).error(), errc::addrnotavail);
   EXPECT_EQ(h.s->udp_send(s, {{}, {ip_of(2), 9}, payload(h, std::string(1473, 'x'))}, h.now).error(), errc::msgsize);
-  EXPECT_EQ(h.s->udp_send(s, {{}, {ipv4_address::of(127, 0, 0, 1), 9}, nullptr}, h.now).error(), errc::netunreach);
+  EXPECT_EQ(h.s->udp_send(s, {{}, {ipv4_address::of(224, 0, 0, 1), 9}, nullptr}, h.now).error(), errc::netunreach);
+  EXPECT_EQ(h.s->udp_send(s, {{ip_of(9), 0}, {ip_of(2), 9}, nullptr}, h.now).error(), errc::addrnotavail);
   EXPECT_EQ(h.s->udp_send(s, {{}, {ip_of(2), 0}, nullptr}, h.now).error(), errc::inval);
   udp_socket* chosen = *h.s->udp_open({}, nullptr, h.now);
   EXPECT_GE(h.s->udp_local(chosen).port, 32768);
