@@ -60,9 +60,56 @@ void for_each_page(uptr start, uptr end, Visit visit) {
   });
 }
 
+// Code that nobody may write through its own address is not to be written through the physical map either.
+bool is_sealed_by(u64 flags) {
+  return (flags & owned) && (flags & present) && !(flags & (writable | no_execute));
+}
+
+// Addresses of the physical map whose rights changed and that other CPUs may still know otherwise.
+class alias_range {
+ public:
+  void add(u64 v) {
+    _start = v < _start ? v : _start;
+    _end = v + page_size > _end ? v + page_size : _end;
+  }
+  void flush() {
+    if (_start < _end)
+      flush_tlb_everywhere(_start, _end);
+  }
+
+ private:
+  u64 _start = ~u64{0}, _end = 0;
+};
+
+// Gives or takes the right to write a frame through the physical map, and says so in its entry. The caller flushes.
+// False: no memory; taking it back needs none.
+bool seal(u64& e, bool on, alias_range& changed) {
+  const u64 v = physical_map_base + (e & address_mask);
+  if (!set_writable(v, page_size, !on))
+    return false;
+  e = on ? e | sealed : e & ~sealed;
+  changed.add(v);
+  return true;
+}
+
+// Before pages are dropped: their frames become ordinary memory. Only areas of code have any.
+void unseal(uptr start, uptr end) {
+  alias_range changed;
+  for (area* a = first_area_after(start); a && a->start < end; a = first_area_after(a->end)) {
+    if (!(a->prot & prot_exec))
+      continue;
+    for_each_page(a->start > start ? a->start : start, a->end < end ? a->end : end, [&](u64, u64* e) {
+      if (*e & sealed)
+        KCHECK(seal(*e, false, changed));
+    });
+  }
+  changed.flush();
+}
+
 void release_page(u64 entry) {
   if (!(entry & owned))
     return;
+  KDCHECK(!(entry & sealed));
   free_frames(entry & address_mask, 0);
   space().resident.fetch_sub(page_size, std::memory_order_relaxed);
 }
@@ -85,6 +132,7 @@ u64 entry_flags(const area& a) {
 }
 
 void drop_pages(uptr start, uptr end) {
+  unseal(start, end);
   // First the rights go (whole tables at once), then every CPU forgets, then the frames are free.
   bool any = false;
   for_each_large(start, end, [&](u64 v, u64 stop, u64* e2) {
@@ -125,15 +173,20 @@ void change_pages(const area& a, uptr start, uptr end) {
   const u64 rights = present | writable | no_execute | parked;
   const u64 wanted = entry_flags(a);
   bool flush = false;
+  alias_range aliases;
   for_each_page(start, end, [&](u64, u64* e) {
     const u64 before = *e;
-    *e = (before & ~rights) | (wanted & rights);
+    u64 after = (before & ~rights) | (wanted & rights);
+    if (bool(before & sealed) != is_sealed_by(after))
+      (void)seal(after, !(before & sealed), aliases);  // no memory for a table: the second lock is missing, no more
+    *e = after;
     // Only a right taken away must be forgotten at once; a stale lack of one ends in a fault that finds the page there.
     if ((before & present) && ((before & ~*e & (present | writable)) || (*e & ~before & no_execute)))
       flush = true;
   });
   if (flush)
     flush_tlb_everywhere(start, end);
+  aliases.flush();
 }
 
 bool prepare_move(uptr from, uptr to, u64 length) {
@@ -204,7 +257,16 @@ fault_result fill_page(area& a, uptr page) {
   phys_addr p = 0;
   if (auto made = make_private_page(a, page, p); made != fault_result::served)
     return made;
-  *e = p | flags | owned;
+  u64 filled = p | flags | owned;
+  if (is_sealed_by(filled)) {
+    alias_range changed;
+    if (!seal(filled, true, changed)) {
+      free_frames(p, 0);
+      return fault_result::no_memory;
+    }
+    changed.flush();
+  }
+  *e = filled;
   space().resident.fetch_add(page_size, std::memory_order_relaxed);
   return fault_result::served;
 }

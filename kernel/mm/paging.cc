@@ -99,6 +99,58 @@ bool map_range(u64 v, mm::phys_addr p, u64 length, u64 flags, bool may_be_large)
   return true;
 }
 
+namespace {
+
+// The table of the next smaller pages that stands for a large page, in its place. Translations stay the same, so other
+// CPUs may walk either meanwhile. False: no memory.
+bool split(u64* e, u64 smaller_page) {
+  mm::phys_addr p = mm::allocate_frames(0);
+  if (!p)
+    return false;
+  u64* table = mm::phys_to_virt<u64>(p);
+  const u64 first = *e & address_mask, flags = *e & ~address_mask & ~(smaller_page == page_size ? huge : 0);
+  for (u64 i = 0; i < table_size; i++)
+    table[i] = (first + i * smaller_page) | flags;
+  *e = p | present | writable;
+  return true;
+}
+
+void give_right(u64* e, bool is_writable) {
+  *e = is_writable ? *e | writable : *e & ~writable;
+}
+
+}  // namespace
+
+bool set_writable(u64 v, u64 length, bool is_writable) {
+  constexpr u64 gigabyte = 1u << 30;
+  const u64 end = v + length;
+  while (v < end) {
+    u64* e = &table_at(mm::phys_to_virt<u64>(root_table)[index_of(v, 3)])[index_of(v, 2)];
+    if (*e & huge) {
+      if (v % gigabyte == 0 && end - v >= gigabyte) {
+        give_right(e, is_writable);
+        v += gigabyte;
+        continue;
+      }
+      if (!split(e, huge_page_size))
+        return false;
+    }
+    e = &table_at(*e)[index_of(v, 1)];
+    if (*e & huge) {
+      if (v % huge_page_size == 0 && end - v >= huge_page_size) {
+        give_right(e, is_writable);
+        v += huge_page_size;
+        continue;
+      }
+      if (!split(e, page_size))
+        return false;
+    }
+    give_right(&table_at(*e)[index_of(v, 0)], is_writable);
+    v += page_size;
+  }
+  return true;
+}
+
 void flush_local_all() {
   write_cr3(read_cr3());
 }

@@ -13,7 +13,8 @@ inline constexpr u64 present = 1, writable = 2, user = 4, write_through = 8, cac
                      dirty = 64, huge = 128, global = 256, no_execute = 1ull << 63;
 // Software bits. owned: the frame belongs to the page table's area and is freed with it. parked: not present, address
 // kept while other CPUs may still hold the translation (unmap's first pass).
-inline constexpr u64 owned = 1u << 9, parked = 1u << 10;
+// sealed: code of the program; the frame cannot be written through the physical map either.
+inline constexpr u64 owned = 1u << 9, parked = 1u << 10, sealed = 1u << 11;
 inline constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
 inline constexpr u64 table_size = 512;
 
@@ -29,6 +30,10 @@ u64* find_large_entry(u64 v, bool create);
 
 // Boot and kernel ranges: maps [v, v + length) to p with 2 MiB and 1 GiB pages where they fit and `may_be_large`.
 bool map_range(u64 v, mm::phys_addr p, u64 length, u64 flags, bool may_be_large);
+
+// Gives or takes the right to write of [v, v + length), which is mapped; larger pages are split where they are cut. The
+// caller flushes. False: no memory for a table, and what was done stays done.
+bool set_writable(u64 v, u64 length, bool is_writable);
 
 void flush_local(u64 start, u64 end);
 void flush_local_all();

@@ -87,6 +87,13 @@ void map_section(const char* start, const char* end, u64 flags) {
   }
 }
 
+// What nobody writes cannot be written through the physical map either.
+void seal(const char* start, const char* end) {
+  const u64 p = align_down(virt_to_phys_linear(start), page_size), past = align_up(virt_to_phys_linear(end), page_size);
+  if (start < end && !paging::set_writable(physical_map_base + p, past - p, false))
+    refuse("too little memory for the kernel's page tables");
+}
+
 void build_tables() {
   using namespace paging;
   phys_addr root = allocate_zeroed_frame();
@@ -103,10 +110,14 @@ void build_tables() {
       continue;
     // 2 MiB pages reach a little over the range's ends: into what nobody addresses through this map.
     const u64 start = align_down(l.ranges[i].start, huge_page_size), end = align_up(l.ranges[i].end, huge_page_size);
-    if (!map_range(physical_map_base + start, start, end - start, writable | no_execute | global, true)) {
+    // Not global: a CPU that missed a change while it was idle reloads CR3 to forget what it knew.
+    if (!map_range(physical_map_base + start, start, end - start, writable | no_execute, true)) {
       refuse("too little memory for the kernel's page tables");
     }
   }
+  seal(text_start, rodata_end);
+  seal(ksyms_start, image_end);
+  seal(phys_to_virt<char>(l.initrd_start), phys_to_virt<char>(align_up(l.initrd_end, page_size)));
   write_cr4(read_cr4() | cr4_pge);
   set_root(root);
 }

@@ -5,8 +5,20 @@
 
 namespace solaster::kernel {
 
+// Whether nobody waits, without the lock. The caller has just changed what is waited for, and a waiter queues before it
+// looks at that; with a fence between the two steps on both sides one of them sees the other.
+bool wait_queue::is_surely_empty() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return std::atomic_ref<waiter*>(_first).load(std::memory_order_relaxed) == nullptr;
+}
+
 void wait_queue::add(waiter& w) {
   w.who = current();
+  link(w);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+void wait_queue::link(waiter& w) {
   lock_guard g(_lock);
   w.next = nullptr;
   w.previous = _last;
@@ -56,6 +68,8 @@ void wait_queue::wake(waiter& w) {
 // A waiter stays on the queue until its thread takes it off; the woken one moves to the end, so that the next wake_one
 // finds another.
 usize wait_queue::wake_one() {
+  if (is_surely_empty())
+    return 0;
   lock_guard g(_lock);
   waiter* w = _first;
   if (!w)
@@ -74,6 +88,8 @@ usize wait_queue::wake_one() {
 }
 
 usize wait_queue::wake_all() {
+  if (is_surely_empty())
+    return 0;
   lock_guard g(_lock);
   usize n = 0;
   for (waiter* w = _first; w; w = w->next, n++)

@@ -45,6 +45,8 @@ class wait_queue {
   wait_result wait(Condition condition, u64 deadline = never, bool interruptible = true);
 
  private:
+  bool is_surely_empty();
+  void link(waiter& w);
   void wake(waiter& w);
   bool is_linked() const;  // under the lock
 
