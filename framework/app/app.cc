@@ -1,5 +1,6 @@
 #include "framework/app/app.hh"
 
+#include "framework/app/crash.hh"
 #include "framework/app/log.hh"
 #include "framework/app/options_parser.hh"
 #include "framework/reactor/engine.hh"
@@ -101,6 +102,7 @@ int app_template::run_main(int argc, char** argv, main_function func) {
     complain(e.what());
     return 2;
   }
+  internal::install_crash_report(_impl->config.name.c_str());
   try {
     return internal::run_shards(std::move(func), complain);
   } catch (const std::exception& e) {

@@ -1,5 +1,6 @@
 #include "framework/reactor/engine.hh"
 
+#include "framework/app/crash.hh"
 #include "framework/app/log.hh"
 #include "framework/app/options.hh"
 #include "framework/memory/memory.hh"
@@ -97,6 +98,7 @@ class shard_group {
 
  private:
   int run_shard(unsigned id) {
+    give_crash_stack();
     memory::enter_shard(id);
     int status = run_reactor(id);
     memory::leave_shard();

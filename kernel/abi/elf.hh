@@ -93,6 +93,7 @@ inline constexpr uint32_t elf_pt_interp = 3;
 inline constexpr uint32_t elf_pt_note = 4;
 inline constexpr uint32_t elf_pt_phdr = 6;
 inline constexpr uint32_t elf_pt_tls = 7;
+inline constexpr uint32_t elf_pt_gnu_eh_frame = 0x6474e550;
 inline constexpr uint32_t elf_pt_gnu_stack = 0x6474e551;
 inline constexpr uint32_t elf_pt_gnu_relro = 0x6474e552;
 inline constexpr uint32_t elf_pf_x = 1;

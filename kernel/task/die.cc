@@ -12,6 +12,7 @@
 #include "kernel/mm/user_access.hh"
 #include "kernel/sched/hooks.hh"
 #include "kernel/task/signal.hh"
+#include "kernel/task/unwind.hh"
 
 namespace solaster::kernel::task {
 
@@ -19,6 +20,8 @@ namespace {
 
 constexpr u32 page_fault = 14;  // the vector
 constexpr usize frames_max = 24;
+// By unwind tables: lines printed (a recursion is one), and frames looked at.
+constexpr usize lines_max = 64, steps_max = 1 << 20;
 // How much of the stack is looked through where there is no chain of frames.
 constexpr u64 searched_bytes = 2048;
 // An access below here is through a null pointer with an offset (a field, an index).
@@ -41,6 +44,7 @@ class frame_printer {
     }
     end_run();
     _last = address;
+    _lines++;
     print(address, is_return);
   }
   void end_run() {
@@ -50,6 +54,7 @@ class frame_printer {
     _repeats = 0;
   }
   usize index() const { return _index + _repeats; }
+  usize lines() const { return _lines; }
 
  private:
   void print(u64 address, bool is_return) {
@@ -69,7 +74,7 @@ class frame_printer {
   }
 
   u64 _last = ~u64{0};
-  usize _index = 0, _repeats = 0;
+  usize _index = 0, _repeats = 0, _lines = 0;
 };
 
 bool is_program_code(u64 address) {
@@ -108,8 +113,8 @@ void follow_frames(frame_printer& out, u64 rip, u64 rbp) {
       &c);
 }
 
-// Where the chain of frame pointers is broken (glibc's functions keep none): return addresses are looked for on the
-// stack, until one has a saved frame pointer below it; from there the chain is followed.
+// Code without unwind tables and a broken chain of frame pointers: return addresses are looked for on the stack, until
+// one has a saved frame pointer below it; from there the chain is followed.
 void search_stack(frame_printer& out, u64 rsp) {
   u64 below = 0;
   for (u64 at = rsp & ~u64{7}; at < rsp + searched_bytes; at += 8) {
@@ -125,14 +130,42 @@ void search_stack(frame_printer& out, u64 rsp) {
   }
 }
 
+bool read_word(u64 address, u64& value) {
+  return mm::get(value, mm::program_pointer<const u64>(address));
+}
+
+// By the program's unwind tables; false when they do not tell even the first caller.
+bool unwind(frame_printer& out, const trap_frame& f) {
+  auto& p = the_process();
+  if (!p.executable)
+    return false;
+  const unwinder tables(p.executable->stable_content(), p.load_bias, read_word);
+  unwind_registers r{{f.rax, f.rdx, f.rcx, f.rbx, f.rsi, f.rdi, f.rbp, f.rsp, f.r8, f.r9, f.r10, f.r11, f.r12, f.r13,
+                      f.r14, f.r15, f.rip}};
+  bool is_return = false;
+  if (!is_program_code(f.rip)) {
+    // A jump through a bad pointer: the caller is what the call left on the stack.
+    u64 word;
+    if (!read_word(f.rsp, word) || !follows_call(word))
+      return false;
+    r.value[unwind_registers::rip] = word;
+    r.value[unwind_registers::rsp] += sizeof word;
+    out.add(word, true);
+    is_return = true;
+  }
+  bool any = is_return;
+  for (usize i = 0; i < steps_max && out.lines() < lines_max && tables.step(r, is_return); i++) {
+    is_return = any = true;
+    out.add(r.value[unwind_registers::rip], true);
+  }
+  return any;
+}
+
 void print_backtrace(const trap_frame* frame) {
   frame_printer out;
   out.add(frame->rip, false);
-  // A jump through a bad pointer: the caller is what the call left on the stack.
-  u64 word;
-  if (!is_program_code(frame->rip) && !is_kernel_text(frame->rip) &&
-      mm::get(word, mm::program_pointer<const u64>(frame->rsp)) && is_program_code(word))
-    out.add(word, true);
+  if (!is_kernel_text(frame->rip) && unwind(out, *frame))
+    return out.end_run();
   bool has_chain = frame->rbp >= frame->rsp && frame->rbp - frame->rsp < main_stack_bytes;
   if (has_chain)
     follow_frames(out, frame->rip, frame->rbp);
