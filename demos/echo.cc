@@ -21,6 +21,8 @@ using namespace solaster;
 
 static logger log_("echo");
 
+constexpr auto patience = seconds(2);  // for clients that do not read, at the end
+
 class echo_server {
   server_socket _listener;
   std::list<connected_socket> _connections;
@@ -52,7 +54,7 @@ class echo_server {
       }
       if (accepted.failed()) {
         log_.warn("a connection could not be accepted: {}", describe(accepted.get_exception()));
-        co_await sleep(milliseconds(10));  // out of descriptors, say: that passes
+        co_await sleep(milliseconds(10));  // out of memory, say: that passes
         continue;
       }
       auto connection = _connections.insert(_connections.end(), accepted.get().connection);
@@ -73,7 +75,7 @@ class echo_server {
       _listener.abort_accept();
     }
     for (auto& c : _connections) {
-      c.shutdown_input();  // its reader sees the end
+      c.shutdown(patience);  // its reader sees the end; its writer has a while to finish
     }
     return done;
   }

@@ -22,6 +22,7 @@ static logger log_("counter");
 
 constexpr size_t word_max = 250;
 constexpr size_t words_max = 100'000;  // a shard
+constexpr auto patience = seconds(2);  // for clients that do not read, at the end
 
 // What one shard counts.
 class counters {
@@ -105,7 +106,7 @@ class front {
       _listener.abort_accept();
     }
     for (auto& c : _connections) {
-      c.shutdown_input();
+      c.shutdown(patience);  // its reader sees the end; its writer has a while to finish
     }
     return done;
   }

@@ -3,7 +3,8 @@
 //
 // How packets then find that shard is the driver's (driver::pin).
 //
-// Context: any thread; a lock, taken when ports are opened and closed. Limits: net::port_pins::pins_max ports.
+// Context: any thread; a lock, taken when ports are opened and closed. Limits: net::port_pins::pins_max ports where
+// there are several shards; one has nothing to agree on.
 #pragma once
 
 #include "framework/reactor/smp.hh"
@@ -22,6 +23,9 @@ class port_claims {
  public:
   // For this shard alone, unless all that claim it say `share`. addrinuse, nobufs.
   result<> claim(transport t, uint16_t port, bool share) noexcept {
+    if (smp::count == 1) {
+      return {};
+    }
     std::lock_guard guard(_lock);
     return _owners.pin(uint8_t(t), port, this_shard_id(), share);
   }

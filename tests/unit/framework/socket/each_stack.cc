@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -122,16 +123,39 @@ void each_stack::run(future<> (*body)(), int shards) {
     }
     options.insert(options.end(), {"--network-stack", "posix"});
     run_in_reactor(body, options);
-    return;
-  }
-  own_network mine;
-  if (!mine.made() || ::access("/dev/net/tun", R_OK | W_OK) != 0) {
+  } else if (!run_native(body, current->backend, shards)) {
     GTEST_SKIP() << "no right to make a network with a tap";
   }
+}
+
+bool run_native(future<> (*body)(), const std::string& backend, int shards) {
+  static constexpr stack_kind native{"native", "", true};
+  current = &native;
+  own_network mine;
+  if (!mine.made() || ::access("/dev/net/tun", R_OK | W_OK) != 0) {
+    return false;
+  }
   make_tap();
-  options.insert(options.end(), {"--network-stack", "native", "--tap", "tap0", "--host-ipv4-addr", "10.9.0.2",
-                                 "--netmask-ipv4-addr", "255.255.255.0"});
-  run_in_reactor(body, options);
+  run_in_reactor(body, {"--reactor-backend", backend, "--smp", std::to_string(shards), "--network-stack", "native",
+                        "--tap", "tap0", "--host-ipv4-addr", "10.9.0.2", "--netmask-ipv4-addr", "255.255.255.0"});
+  return true;
+}
+
+void remove_tap() {
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+  } request{};
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_DELLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.link.ifi_index = int(if_nametoindex("tap0"));
+  descriptor s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  char answer[4096];
+  if (::send(s.get(), &request, sizeof request, 0) < 0 || ::recv(s.get(), answer, sizeof answer, 0) < 0 ||
+      if_nametoindex("tap0") != 0) {
+    throw_error(errno, "the tap cannot be removed");
+  }
 }
 
 // ---- the peer ----

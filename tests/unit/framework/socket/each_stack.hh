@@ -36,6 +36,11 @@ const stack_kind& current_stack();
 socket_address our_address(uint16_t port = 0);
 socket_address peer_address(uint16_t port = 0);
 
+// Runs `body` over a tap in a network of its own; false: there is no right to make one.
+bool run_native(future<> (*body)(), const std::string& backend, int shards);
+// Of run_native(): the tap is taken away from under the program.
+void remove_tap();
+
 class each_stack : public ::testing::TestWithParam<stack_kind> {
  protected:
   void run(future<> (*body)(), int shards);
