@@ -10,6 +10,7 @@ import zlib
 
 LINUX, SERVER = "10.9.0.1", "10.9.0.2"
 ADDRESS_OPTIONS = ["--host-ipv4-addr", SERVER, "--netmask-ipv4-addr", "255.255.255.0", "--gw-ipv4-addr", LINUX]
+STATISTICS = ["--logger-log-level", "stats=debug"]
 PROGRAM = "tests/tools/net_echo"
 ECHO, SINK, SOURCE, SILENT = 7, 9, 19, 10
 
@@ -40,7 +41,7 @@ class Server:
         status = self.running.stop()
         assert status == 0, (status, self.running.output[-2000:])
         counts = {"queue": {}, "stack": {}}
-        for kind, number, rest in re.findall(r"native - (queue|stack) (\d+): (received.*)", self.running.output):
+        for kind, number, rest in re.findall(r"stats - (queue|stack) (\d+): (received.*)", self.running.output):
             words = {}
             for count, what in re.findall(r"(\d+) (packets|dropped|kicks|bytes copied|device errors|retransmitted)", rest):
                 words.setdefault(what, []).append(int(count))
@@ -55,7 +56,7 @@ def on_tap(ctx, shards=1, queues=1, rss=False, args=()):
     """The server on a tap in the case's own network: in a guest if the case has one, else as a process."""
     ctx.own_network()
     ctx.tap("tap0", LINUX + "/24", queues=queues)
-    args = [*ADDRESS_OPTIONS, *args]
+    args = [*ADDRESS_OPTIONS, *STATISTICS, *args]
     if ctx.machine:
         running = ctx.guest(PROGRAM, args, net="tap", tap="tap0", queues=queues, rss=rss, cpus=shards)
     else:
@@ -67,7 +68,7 @@ def on_tap(ctx, shards=1, queues=1, rss=False, args=()):
 
 @contextlib.contextmanager
 def on_user_network(ctx, shards=1):
-    with ctx.guest(PROGRAM, publish=[ECHO, SINK, SOURCE], cpus=shards) as guest:
+    with ctx.guest(PROGRAM, STATISTICS, publish=[ECHO, SINK, SOURCE], cpus=shards) as guest:
         guest.wait_for("net_echo - ready", timeout=60)
         yield Server(ctx, guest, "127.0.0.1", guest.ports)
 

@@ -373,7 +373,7 @@ void driver::pin(transport t, uint16_t port, bool on) noexcept {
     return;
   }
   for (unsigned s = 0; s < _shards; ++s) {
-    (void)smp::submit_to(s, [t, port, shard = _shard, on] {
+    (void)smp::submit_framework_call(s, [t, port, shard = _shard, on] {
       if (driver* d = local()) {
         d->pin_here(t, port, shard, on);
       }
