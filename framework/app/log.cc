@@ -164,6 +164,14 @@ std::string describe(const std::exception_ptr& ex) {
   }
 }
 
+void log_exception(logger& log, const char* what, const std::exception_ptr& ex) noexcept {
+  try {
+    log.error("{}: {}", what, describe(ex));
+  } catch (...) {
+    log.error("{}", what);  // no memory for more
+  }
+}
+
 namespace internal {
 
 void write_log_text(const char* text, size_t length) noexcept {

@@ -81,6 +81,8 @@ class logger {
 
 // What an exception says, for a message: "std::system_error: Connection refused".
 std::string describe(const std::exception_ptr&);
+// An error line "what: the exception", as far as there is memory for it.
+void log_exception(logger&, const char* what, const std::exception_ptr&) noexcept;
 
 namespace internal {
 // Writes the text where log lines go.

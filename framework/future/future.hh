@@ -19,6 +19,7 @@
 
 #include "framework/future/future_state.hh"
 #include "framework/future/task.hh"
+#include "framework/memory/reserve.hh"
 
 #include <concepts>
 #include <exception>
@@ -478,7 +479,12 @@ class [[nodiscard]] future : private internal::future_base {
   // The slow path: one allocation.
   template <typename U, typename Func>
   [[gnu::noinline]] future<U> wait(Func&& func) noexcept {
-    auto* c = new internal::continuation<T, U, std::decay_t<Func>>(std::forward<Func>(func));
+    using waiting = internal::continuation<T, U, std::decay_t<Func>>;
+    void* room = memory::allocate_or_take_reserved(sizeof(waiting));
+    if (!room) [[unlikely]] {
+      internal::die("out of memory, the reserve too: a continuation cannot be kept");
+    }
+    auto* c = new (room) waiting(std::forward<Func>(func));
     future<U> f = c->result.get_future();
     if (available()) {
       c->state = std::move(_state);

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "framework/memory/memory_domain.hh"
 #include "framework/reactor/backend/direct.hh"
@@ -22,6 +23,8 @@ constinit shard_table shards;
 constinit locked_arena arena;
 
 namespace {
+
+constinit thread_local failure_injector* injector = nullptr;
 
 constexpr size_t huge_page = size_t(2) << 20;
 constexpr size_t shard_bytes_min = size_t(4) << 20;
@@ -169,6 +172,9 @@ bool reclaim_if_low() noexcept {
   if (!h || h->free_pages >= h->low_water_pages || !h->reclaimers) [[likely]] {
     return false;
   }
+  if (h->give_kept() && h->free_pages >= h->low_water_pages) {
+    return false;
+  }
   return h->run_reclaimers(reclaimer::scope::async, (2 * h->low_water_pages - h->free_pages) * page_size);
 }
 
@@ -185,7 +191,7 @@ statistics arena_stats() noexcept {
 }
 
 size_t free_bytes() noexcept {
-  return local_heap ? local_heap->free_pages * page_size : arena.stats().free_bytes;
+  return local_heap ? (local_heap->free_pages + local_heap->kept_pages) * page_size : arena.stats().free_bytes;
 }
 
 size_t total_bytes() noexcept {
@@ -248,12 +254,28 @@ bool locked_arena::make() noexcept {
   return false;
 }
 
+failure_injector::failure_injector(uint64_t nth, bool all) noexcept
+    : _heap(std::exchange(local_heap, nullptr)), _nth(nth), _all(all) {
+  injector = this;
+}
+
+failure_injector::~failure_injector() {
+  injector = nullptr;
+  local_heap = _heap;
+}
+
 void* locked_arena::allocate(size_t n) noexcept {
+  if (injector && injector->fails_now()) [[unlikely]] {
+    return nullptr;
+  }
   lock_guard g(&_lock);
   return _base.load(std::memory_order_relaxed) || make() ? _heap.allocate(n) : nullptr;
 }
 
 void* locked_arena::allocate_aligned(size_t n, size_t alignment) noexcept {
+  if (injector && injector->fails_now()) [[unlikely]] {
+    return nullptr;
+  }
   lock_guard g(&_lock);
   return _base.load(std::memory_order_relaxed) || make() ? _heap.allocate_aligned(n, alignment) : nullptr;
 }
@@ -360,6 +382,8 @@ bool is_valid() noexcept {
 }
 reclaimer::reclaimer(function fn, void* arg, scope s) noexcept : _fn(fn), _arg(arg), _scope(s) {}
 reclaimer::~reclaimer() {}
+failure_injector::failure_injector(uint64_t nth, bool all) noexcept : _nth(nth), _all(all) {}
+failure_injector::~failure_injector() {}
 
 }  // namespace solaster::memory
 

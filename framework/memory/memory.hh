@@ -21,6 +21,8 @@
 
 namespace solaster::memory {
 
+struct heap;
+
 inline constexpr unsigned max_shards = 64;
 inline constexpr size_t page_size = 4096;
 inline constexpr unsigned foreign_free_wake = 1024;
@@ -95,6 +97,30 @@ std::span<const dma_piece> dma_pieces() noexcept;
 
 // Walks the whole bookkeeping of the calling thread's heap. Linear: for tests and debug.
 bool is_valid() noexcept;
+
+// For tests: while it lives the calling thread's allocations come from the arena, and the `nth` (from 1) fails, and
+// with `all` every later one. Not with SOLASTER_SYSTEM_ALLOCATOR.
+class failure_injector {
+ public:
+  explicit failure_injector(uint64_t nth, bool all = false) noexcept;
+  failure_injector(const failure_injector&) = delete;
+  ~failure_injector();
+  bool has_failed() const noexcept { return _failures != 0; }
+  // Asked by the arena.
+  bool fails_now() noexcept {
+    ++_seen;
+    bool fails = _seen == _nth || (_all && _seen > _nth);
+    _failures += fails;
+    return fails;
+  }
+
+ private:
+  heap* _heap = nullptr;
+  uint64_t _nth;
+  uint64_t _seen = 0;
+  uint64_t _failures = 0;
+  bool _all;
+};
 
 // Something that can give memory back, such as a cache. It is asked from inside malloc when there is no memory left
 // (sync), or from the reactor's turn when little is left (async): a cache that may be in the middle of a change of its

@@ -6,6 +6,9 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <utility>
+
+#include "framework/base/check.hh"
 
 namespace solaster::memory {
 
@@ -71,6 +74,7 @@ void heap::init(char* b, size_t n, size_t reserved_bytes) noexcept {
     c = &no_span;
   }
   std::fill(std::begin(partial), std::end(partial), 0u);
+  std::fill(std::begin(kept), std::end(kept), 0u);
   std::fill(std::begin(bin_head), std::end(bin_head), 0u);
   std::fill(std::begin(bin_map), std::end(bin_map), uint64_t(0));
   page_table[first_page - 1].kind = page_kind::reserved;
@@ -129,13 +133,14 @@ bool heap::find_span_with_room(unsigned c) noexcept {
     if (old->free_list) {
       return true;  // what was drained belonged to it
     }
+    --old->used;
     old->full = true;
     current[c] = &no_span;
   }
   if (uint32_t i = partial[c]) {
     page* s = &page_table[i];
     unlink_partial(s);
-    current[c] = s;
+    make_current(s);
     return true;
   }
   unsigned n = spans.pages[c];
@@ -163,18 +168,25 @@ bool heap::find_span_with_room(unsigned c) noexcept {
     link_partial(s);
     return true;
   }
-  current[c] = s;
+  make_current(s);
   return true;
+}
+
+// A current span counts as one object, so that freeing its last one is nothing special.
+void heap::make_current(page* s) noexcept {
+  ++s->used;
+  current[s->size_class] = s;
 }
 
 void heap::release_small_slow(page* s) noexcept {
   unsigned c = s->size_class;
+  DCHECK(s != current[c]);
   if (s->full) {
     s->full = false;
     link_partial(s);
   }
-  // An empty span goes back, but for the current one and the only one of its size with room.
-  if (s->used == 0 && s != current[c] && (partial[c] != index_of(s) || s->next != 0)) {
+  // An empty span goes back, but for the only one of its size with room.
+  if (s->used == 0 && (partial[c] != index_of(s) || s->next != 0)) {
     unlink_partial(s);
     give_pages(index_of(s), s->pages);
   }
@@ -210,6 +222,14 @@ void* heap::allocate_large(size_t n, size_t alignment_pages) noexcept {
     return nullptr;  // never possible: not an exhaustion worth a report
   }
   size_t count = (n + page_size - 1) / page_size;
+  if (uint32_t i = kept[count % kept_slots]; i && page_table[i].pages == count && alignment_pages == 1) [[likely]] {
+    kept[count % kept_slots] = 0;
+    kept_pages -= count;
+    page_table[i].kind = page_kind::large;
+    ++mallocs;
+    ++large_mallocs;
+    return address_of(i);
+  }
   uint32_t first = take_pages_or_reclaim(count, alignment_pages);
   if (first == 0) {
     report_out_of_memory(n);
@@ -249,7 +269,30 @@ void heap::release_large(void* p, page* pg) noexcept {
     (void)!::write(2, text, sizeof text - 1);
     __builtin_trap();
   }
+  uint32_t& slot = kept[pg->pages % kept_slots];
+  if (slot == 0 && pg->pages <= kept_pages_max && free_pages > 2 * low_water_pages) [[likely]] {
+    slot = index_of(pg);
+    kept_pages += pg->pages;
+    pg->kind = page_kind::kept;
+    return;
+  }
   give_pages(index_of(pg), pg->pages);
+}
+
+// Memory is short: what was kept goes to the bins. False when there was nothing.
+bool heap::give_kept() noexcept {
+  if (kept_pages == 0) {
+    return false;
+  }
+  for (uint32_t& first : kept) {
+    if (first != 0) {
+      uint32_t n = page_table[first].pages;
+      kept_pages -= n;
+      give_pages(std::exchange(first, 0), n);
+    }
+  }
+  DCHECK(kept_pages == 0);
+  return true;
 }
 
 size_t heap::usable_size(const void* p) const noexcept {
@@ -261,6 +304,9 @@ uint32_t heap::take_pages_or_reclaim(size_t n, size_t alignment_pages) noexcept 
   uint32_t first = take_pages(n, alignment_pages);
   if (first == 0 && foreign.load(std::memory_order_relaxed) != 0) {
     drain_foreign();
+    first = take_pages(n, alignment_pages);
+  }
+  if (first == 0 && give_kept()) {
     first = take_pages(n, alignment_pages);
   }
   while (first == 0 && run_reclaimers(reclaimer::scope::sync, (n + alignment_pages - 1) * page_size)) {
@@ -457,7 +503,7 @@ statistics heap::stats() const noexcept {
   s.failed = failed;
   s.reclaims = reclaims;
   s.total_bytes = size_t(page_count - first_page) * page_size;
-  s.free_bytes = free_pages * page_size;
+  s.free_bytes = (free_pages + kept_pages) * page_size;
   for (unsigned w = bins / 64; w-- > 0;) {
     if (bin_map[w]) {
       unsigned b = w * 64 + 63 - unsigned(std::countl_zero(bin_map[w]));
@@ -474,7 +520,8 @@ namespace {
 
 bool is_span_valid(const heap& h, const page& s, uint32_t first) noexcept {
   unsigned c = s.size_class;
-  if (c == 0 || c >= size_classes || s.pages != spans.pages[c] || s.carved > spans.objects[c] || s.used > s.carved) {
+  if (c == 0 || c >= size_classes || s.pages != spans.pages[c] || s.carved > spans.objects[c] ||
+      s.used > s.carved + unsigned(h.current[c] == &s)) {
     return false;
   }
   size_t in_list = 0;
@@ -485,7 +532,8 @@ bool is_span_valid(const heap& h, const page& s, uint32_t first) noexcept {
       return false;
     }
   }
-  if (in_list != size_t(s.carved - s.used) || (s.full && s.free_list)) {
+  size_t handed_out = s.used - size_t(h.current[c] == &s);
+  if (in_list != size_t(s.carved - handed_out) || (s.full && s.free_list)) {
     return false;
   }
   for (uint32_t i = first; i < first + s.pages; ++i) {
@@ -499,7 +547,7 @@ bool is_span_valid(const heap& h, const page& s, uint32_t first) noexcept {
 }  // namespace
 
 bool heap::is_valid() const noexcept {
-  size_t free_seen = 0;
+  size_t free_seen = 0, kept_seen = 0;
   bool last_free = false;
   uint32_t i = first_page;
   while (i < page_count) {
@@ -522,6 +570,12 @@ bool heap::is_valid() const noexcept {
         break;
       case page_kind::large:
         break;
+      case page_kind::kept:
+        if (kept[p.pages % kept_slots] != i) {
+          return false;
+        }
+        kept_seen += p.pages;
+        break;
       default:
         return false;
     }
@@ -539,7 +593,7 @@ bool heap::is_valid() const noexcept {
       free_seen -= page_table[f].pages;
     }
   }
-  if (free_seen != 0) {
+  if (free_seen != 0 || kept_seen != kept_pages) {
     return false;
   }
   for (unsigned c = 1; c < size_classes; ++c) {

@@ -24,6 +24,7 @@ enum class page_kind : uint8_t {
   free,           // first and last page of a free span
   small,          // every page of a span of small objects
   large,          // first page of a span that is one object
+  kept,           // first page of a span that was one, kept for the next of its length
 };
 
 // What is known of a page. The fields that speak of a span stand in its first page only, unless noted.
@@ -33,7 +34,7 @@ struct page {
   uint32_t pages = 0;         // length of the span
   uint32_t next = 0;          // free: in its bin; small: in its size's list of spans with free objects. 0 ends the list
   uint32_t prev = 0;
-  uint16_t used = 0;    // small: objects handed out
+  uint16_t used = 0;    // small: objects handed out, and one more while the span is its size's current one
   uint16_t carved = 0;  // small: objects that exist, handed out or free; the rest of the span was never touched
   page_kind kind = page_kind::untouched;
   uint8_t size_class = 0;
@@ -62,6 +63,9 @@ static_assert(size_class_of(129) == 9 && size_of_class(9) == 144 && size_of_clas
 struct heap {
   static constexpr unsigned bins = 128;
   static constexpr unsigned pieces_max = 64;
+  // Freed spans that are kept whole, one for each length modulo kept_slots, none longer than kept_pages_max.
+  static constexpr unsigned kept_slots = 8;
+  static constexpr uint32_t kept_pages_max = 64;
 
   heap() noexcept = default;
   heap(const heap&) = delete;
@@ -122,6 +126,7 @@ struct heap {
   uint32_t first_page = 0;     // pages before it are bookkeeping
   uint32_t page_count = 0;
   size_t free_pages = 0;
+  size_t kept_pages = 0;       // of the spans in `kept`: free too, but in no bin
   size_t low_water_pages = 0;  // below it the asynchronous reclaimers are asked
   bool reclaiming = false;
   bool reported = false;  // out of memory was reported
@@ -130,6 +135,7 @@ struct heap {
 
   page* current[size_classes];     // the span that a small malloc pops from; never null (`no_span` when there is none)
   uint32_t partial[size_classes];  // lists of other spans with free objects
+  uint32_t kept[kept_slots];       // first pages; 0: none
   uint32_t bin_head[bins];         // free spans by length
   uint64_t bin_map[bins / 64];     // which of them are not empty
 
@@ -156,7 +162,9 @@ struct heap {
   void* allocate_large(size_t n, size_t alignment_pages) noexcept;
   void release_small_slow(page* s) noexcept;
   void release_large(void* p, page* pg) noexcept;
+  bool give_kept() noexcept;
   bool carve(page* s) noexcept;
+  void make_current(page* s) noexcept;
   bool find_span_with_room(unsigned c) noexcept;
   uint32_t take_pages(size_t n, size_t alignment_pages) noexcept;
   uint32_t take_pages_or_reclaim(size_t n, size_t alignment_pages) noexcept;

@@ -87,12 +87,14 @@ void run_on(unsigned shard, Func&& func) {
   struct message final : solaster::internal::alien_message {
     std::decay_t<Func> func;
     explicit message(Func&& f)
-        : alien_message([](alien_message* m) noexcept { (void)run_kept(static_cast<message*>(m)); },
+        : alien_message([](alien_message* m) noexcept { run_kept(static_cast<message*>(m)); },
                         [](alien_message* m) noexcept { delete static_cast<message*>(m); }),
           func(std::forward<Func>(f)) {}
-    static future<> run_kept(message* m) {
-      std::unique_ptr<message> mine(m);
-      co_await futurize_invoke(mine->func).discard_result();
+    static void run_kept(message* m) noexcept {
+      (void)futurize_invoke(m->func).then_wrapped([m](auto done) noexcept {
+        delete m;
+        return done;  // its failure is logged, nobody waits for it
+      });
     }
   };
   auto m = std::make_unique<message>(std::forward<Func>(func));

@@ -4,6 +4,7 @@
 #include "framework/app/options.hh"
 #include "framework/io/streams.hh"
 #include "framework/memory/memory.hh"
+#include "framework/memory/reserve.hh"
 #include "framework/reactor/signals.hh"
 #include "framework/reactor/smp_queues.hh"
 #include "framework/socket/api.hh"
@@ -195,6 +196,7 @@ reactor::reactor(unsigned id, std::unique_ptr<reactor_backend> backend, const en
       _lowres_timers(lowres_clock::granularity),
       _preempt_flag(_backend->preempt_flag()),
       _options(options) {
+  memory::refill_reserve();
   internal::local_engine = this;
   internal::hot.shard_id = id;
   internal::hot.preempt = &_preempt_flag;
@@ -209,6 +211,7 @@ reactor::~reactor() {
   internal::hot.loop_now_ns = 0;
   internal::hot.shard_id = no_shard;
   internal::hot.preempt = &internal::never_preempted;
+  memory::release_reserve();
 }
 
 void reactor::set_network_stack(std::unique_ptr<network_stack> s) noexcept {
@@ -304,6 +307,7 @@ bool reactor::poll_once() {
   }
   any |= memory::drain_foreign_frees() != 0;
   any |= memory::reclaim_if_low();
+  memory::refill_reserve();
   bool is_idle = !any && internal::hot.tasks.empty();
   // Before a sleep the back end is entered once, by wait(): it takes in what has come as well.
   if (is_idle && _idle.is_over(internal::hot.loop_now_ns)) {
@@ -441,7 +445,7 @@ bool reactor::run_signal_handlers(bool thorough) {
       try {
         _signal_handlers[i].handle();
       } catch (...) {
-        reactor_log.error("the handler of signal {} threw: {}", signo, describe(std::current_exception()));
+        log_exception(reactor_log, "a signal's handler threw", std::current_exception());
       }
     }
   }
@@ -454,7 +458,18 @@ void reactor::exit(int status) {
   }
   _exiting = true;
   _exit_status = status;
-  (void)run_at_exit();
+  start_exit();
+}
+
+// Without memory to begin with, it begins later: a program that was told to stop stops.
+void reactor::start_exit() noexcept {
+  constexpr duration another_time = milliseconds(10);
+  auto exiting = run_at_exit();
+  if (exiting.available() && exiting.failed()) {
+    log_exception(reactor_log, "the end of the program is put off", exiting.get_exception());
+    _exit_retry.set_callback([this] { start_exit(); });
+    _exit_retry.rearm(steady_clock::now() + another_time);
+  }
 }
 
 // The functions registered last run first; then the other shards stop, then this one.
@@ -464,10 +479,19 @@ future<> reactor::run_at_exit() {
     _at_exit.pop_back();
     auto done = co_await coroutine::as_future(futurize_invoke(f));
     if (done.failed()) {
-      reactor_log.error("a function of at_exit failed: {}", describe(done.get_exception()));
+      log_exception(reactor_log, "a function of at_exit failed", done.get_exception());
     }
   }
-  co_await smp::invoke_framework_call_on_others([] { engine().stop_loop(); });
+  for (shard_id id = 0; id < smp::count; ++id) {
+    while (id != _id) {
+      auto told = co_await coroutine::as_future(smp::submit_framework_call(id, [] { engine().stop_loop(); }));
+      if (!told.failed()) {
+        break;
+      }
+      (void)told.get_exception();  // no memory for the message: another turn
+      co_await coroutine::yield();
+    }
+  }
   stop_loop();
 }
 

@@ -85,6 +85,7 @@ class reactor {
   void idle();
   void sleep();
   bool enter_interrupt_mode();
+  void start_exit() noexcept;
   future<> run_at_exit();
 
   const unsigned _id;
@@ -105,6 +106,7 @@ class reactor {
   const engine_options& _options;
   std::unique_ptr<network_stack> _network_stack;
   std::vector<noncopyable_function<future<>()>> _at_exit;
+  timer<> _exit_retry;
   struct signal_handler;
   std::vector<signal_handler> _signal_handlers;
   // True from before the last look at the queues until the shard is awake again. Its partner is wake_if_sleeping().

@@ -33,7 +33,7 @@ namespace internal {
 enum class smp_lane : uint8_t { program, framework };
 
 // What travels. `task` is its life as a queued item at either end.
-class smp_message : public task {
+class smp_message : public task, public memory::reserved {
  public:
   // At the origin, when the reply has come: hands over the result and frees the message.
   using complete_function = void (*)(smp_message*) noexcept;
@@ -125,15 +125,11 @@ class smp {
   // Runs a copy of func on every shard; resolves when all have finished, with one of the failures if there were any.
   template <typename Func>
   static future<> invoke_on_all(Func func) noexcept {
-    co_await invoke_on(internal::smp_lane::program, std::move(func), std::nullopt);
+    co_await invoke_on(std::move(func), std::nullopt);
   }
   template <typename Func>
   static future<> invoke_on_others(Func func) noexcept {
-    co_await invoke_on(internal::smp_lane::program, std::move(func), this_shard_id());
-  }
-  template <typename Func>
-  static future<> invoke_framework_call_on_others(Func func) noexcept {
-    co_await invoke_on(internal::smp_lane::framework, std::move(func), this_shard_id());
+    co_await invoke_on(std::move(func), this_shard_id());
   }
 
  private:
@@ -180,12 +176,12 @@ class smp {
     co_return co_await func();
   }
   template <typename Func>
-  static future<> invoke_on(internal::smp_lane lane, Func func, std::optional<shard_id> except) {
+  static future<> invoke_on(Func func, std::optional<shard_id> except) {
     std::vector<future<>> running;
     running.reserve(count);
     for (shard_id id : all_cpus()) {
       if (id != except) {
-        running.push_back(submit_by(lane, id, Func(func)).discard_result());
+        running.push_back(submit_to(id, Func(func)).discard_result());
       }
     }
     std::exception_ptr failure;

@@ -106,7 +106,7 @@ unsigned timer_set::expire(instant now) noexcept {
     try {
       t._callback();
     } catch (...) {
-      timer_log.error("a timer's callback threw: {}", describe(std::current_exception()));
+      log_exception(timer_log, "a timer's callback threw", std::current_exception());
     }
   }
   return count;

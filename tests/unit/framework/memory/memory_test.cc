@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <random>
@@ -123,6 +124,43 @@ TEST(memory, everything_freed_leaves_one_run_of_pages) {
     // A span of each size may stay behind, no more.
     EXPECT_GT(memory::stats().free_bytes + (size_t(2) << 20), before);
     EXPECT_TRUE(memory::is_valid());
+  });
+}
+
+TEST(memory, spans_that_are_kept_whole_are_there_for_who_needs_them) {
+  on_shard(0, [] {
+    if (!memory::is_enabled()) {
+      return;
+    }
+    size_t before = memory::stats().free_bytes;
+    std::vector<void*> held;
+    for (size_t pages = 5; pages < 80; ++pages) {
+      held.push_back(std::malloc(pages * memory::page_size));
+    }
+    for (void* p : held) {
+      std::free(p);
+    }
+    EXPECT_EQ(memory::stats().free_bytes, before);
+    EXPECT_TRUE(memory::is_valid());
+    void* same = std::malloc(16 * memory::page_size);
+    EXPECT_TRUE(std::find(held.begin(), held.end(), same) != held.end());
+    std::free(same);
+    // All that there is, in pieces that only fit when nothing is kept back.
+    held.clear();
+    while (memory::stats().free_bytes >= 8 * memory::page_size) {
+      void* p = std::malloc(5 * memory::page_size);
+      if (!p) {
+        break;
+      }
+      held.push_back(p);
+    }
+    EXPECT_LT(memory::stats().free_bytes, before / 16);
+    EXPECT_TRUE(memory::is_valid());
+    for (void* p : held) {
+      std::free(p);
+    }
+    EXPECT_TRUE(memory::is_valid());
+    EXPECT_GE(memory::stats().free_bytes + (size_t(1) << 20), before);
   });
 }
 
