@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import cpio, network, qemu
 from .cmdline import kernel_command_line
-from .qmp import Monitor, MonitorError
+from .qmp import Monitor, MonitorError, lines_of
 from .report import MachineError, UserError, detail
 
 PR_SET_PDEATHSIG = 1
@@ -100,26 +100,31 @@ class Guest:
             fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, CONSOLE_BYTES)
         except OSError:
             pass  # the user's pipe quota is used up: 64 KiB will do
-        monitor, its_monitor = socket.socketpair()
-        self._channel, its_channel = socket.socketpair()
+        # Sockets with names, not inherited ones: a wrapper around QEMU may pass on no descriptors.
+        self._sockets = tempfile.TemporaryDirectory(prefix="solaster-")
+        monitor, self._channel = self._listen("qmp"), self._listen("host")
         errors, its_errors = os.pipe()
         self.machine.extra = [*self.machine.extra, "-chardev", "stdio,id=con,signal=off",
-                              "-chardev", "socket,id=qmp,fd=%d" % its_monitor.fileno(), "-mon", "chardev=qmp,mode=control",
-                              "-chardev", "socket,id=host,fd=%d" % its_channel.fileno(),
+                              "-chardev", "socket,id=qmp,path=%s" % monitor.getsockname(), "-mon", "chardev=qmp,mode=control",
+                              "-chardev", "socket,id=host,path=%s" % self._channel.getsockname(),
                               "-device", "isa-debugcon,iobase=%#x,chardev=host" % qemu.HOST_CHANNEL_PORT]
         argv = wrap + self.machine.command(self.kernel, initrd, append, "chardev:con")
         detail("starting " + " ".join(argv))
         self.started = time.monotonic()
         self.process = subprocess.Popen(argv, stdin=inner, stdout=outer, stderr=its_errors, start_new_session=True,
-                                        preexec_fn=die_with_parent, pass_fds=(its_monitor.fileno(), its_channel.fileno()))
+                                        preexec_fn=die_with_parent)
         for fd in (inner, outer, its_errors):
             os.close(fd)
-        its_monitor.close()
-        its_channel.close()
         self.monitor = Monitor(monitor, self._on_status)
         self._reader = self._thread(self._read)
         self._error_reader = self._thread(self._read_errors, errors)
         self._channel_reader = self._thread(self._read_channel)
+
+    def _listen(self, name):
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(os.path.join(self._sockets.name, name))
+        s.listen(1)
+        return s
 
     @staticmethod
     def _thread(function, *args):
@@ -191,16 +196,13 @@ class Guest:
     # ---- what the guest tells the host
 
     def _read_channel(self):
-        buffered = b""
-        while True:
+        with self._channel:
             try:
-                data = self._channel.recv(4096)
+                connected, _ = self._channel.accept()
             except OSError:
-                data = b""
-            if not data:
                 return
-            *lines, buffered = (buffered + data).split(b"\n")
-            for line in lines:
+        with connected:
+            for line in lines_of(connected):
                 match = re.fullmatch(r"listen (tcp|udp) ([\d.]+):(\d+) (\d+)/(\d+)", line.decode(errors="replace"))
                 if match:
                     self._shard_listens(match[1], match[2], *map(int, match.groups()[2:]))
@@ -345,6 +347,15 @@ class Guest:
                 return int(number) + (128 if kind == "by signal" else 0)
         return value
 
+    def check_machine(self):
+        """Raises MachineError if the machine, not the guest, is why nobody answers (any more)."""
+        if self.process.poll() is not None:
+            self._error_reader.join(1)
+            try:
+                self.exit_status(self.process.returncode)
+            except UserError:
+                pass
+
     def stop(self, timeout=10):
         """Ctrl-C, then force after the deadline; returns the exit status."""
         if self.process.poll() is None:
@@ -375,7 +386,12 @@ class Guest:
             self._reader.join(5)
             self._error_reader.join(5)
             self.monitor.close()
-            self._channel.close()
+            try:
+                self._channel.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # QEMU had connected
+            self._channel_reader.join(5)
+            self._sockets.cleanup()
         for fd in (self._in, self._out):
             os.close(fd)
         self._in = self._out = -1

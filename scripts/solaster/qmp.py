@@ -1,6 +1,7 @@
 """QEMU's monitor (QMP, docs/interop/qmp-spec.txt of QEMU) over a socket: run states as they change, and commands."""
 import json
 import queue
+import socket
 import threading
 
 COMMAND_SECONDS = 5
@@ -11,11 +12,26 @@ class MonitorError(Exception):
     """A command was refused, or QEMU does not answer."""
 
 
-class Monitor:
-    """on_status(name) is called from a thread of the monitor's own with each new run state: "running", "internal-error"..."""
+def lines_of(sock):
+    """The lines that come, until the other side ends; each without its end of line."""
+    buffered = b""
+    while True:
+        try:
+            data = sock.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            return
+        *lines, buffered = (buffered + data).split(b"\n")
+        yield from lines
 
-    def __init__(self, sock, on_status):
-        self._socket, self._on_status = sock, on_status
+
+class Monitor:
+    """listener: a listening socket to which QEMU connects; the monitor's from now on. on_status(name) is called from a thread
+    of the monitor's own with each new run state: "running", "internal-error"..."""
+
+    def __init__(self, listener, on_status):
+        self._listener, self._socket, self._on_status = listener, None, on_status
         self._answers = queue.Queue()
         self._one_at_a_time = threading.Lock()
         self._sending = threading.Lock()
@@ -49,14 +65,16 @@ class Monitor:
         return self.command("human-monitor-command", **{"command-line": line}).strip()
 
     def close(self):
-        try:
-            self._socket.shutdown(2)
-        except OSError:
-            pass
+        for s in filter(None, (self._listener, self._socket)):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
         self._reader.join(5)
-        self._socket.close()
 
     def _send(self, message):
+        if self._socket is None:
+            raise MonitorError("QEMU does not answer")
         with self._sending:
             try:
                 self._socket.sendall(json.dumps(message).encode() + b"\n")
@@ -64,21 +82,18 @@ class Monitor:
                 raise MonitorError("QEMU has ended") from None
 
     def _read(self):
-        buffered = b""
-        while True:
+        with self._listener:
             try:
-                data = self._socket.recv(65536)
+                self._socket, _ = self._listener.accept()
             except OSError:
-                data = b""
-            if not data:
-                self._answers.put(None)
                 return
-            *lines, buffered = (buffered + data).split(b"\n")
-            for line in lines:
+        with self._socket:
+            for line in lines_of(self._socket):
                 try:
                     self._take(json.loads(line))
                 except (ValueError, MonitorError):
                     pass
+            self._answers.put(None)
 
     def _take(self, message):
         if "QMP" in message:

@@ -71,9 +71,14 @@ class Row:
                 boot = measure.wait_first_answer(GUEST_ADDRESS, PORT, guest.started,
                                                  lambda: guest.process.poll() is None)
             except UserError as error:
+                guest.check_machine()
                 raise UserError("(%s) %s on %s: %s; its console ends with: %s %s" % (
                     self.name, self.server, self.host, error, guest.output[-500:].strip(), guest.qemu_errors())) from None
-            yield Running(GUEST_ADDRESS, guest.process.pid, boot, lambda: guest.output)
+            try:
+                yield Running(GUEST_ADDRESS, guest.process.pid, boot, lambda: guest.output)
+            except UserError:
+                guest.check_machine()  # the same would happen to the next row: not this one's fault
+                raise
 
     @contextlib.contextmanager
     def _process(self, command, env=None):

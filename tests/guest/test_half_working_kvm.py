@@ -5,10 +5,11 @@ import signal
 import stat
 import subprocess
 import time
+from pathlib import Path
 
-from solaster import build, qemu
+from solaster import build, network, qemu, servers
 from solaster.guest import Guest, free_port, kernel_path
-from solaster.report import MachineError
+from solaster.report import MachineError, UserError
 from solaster.testing import Skip, guest_test
 
 RUN = str(build.ROOT / "scripts/run.py")
@@ -21,6 +22,16 @@ esac
 """
 # No monitor, no word: it just stays.
 HANGS = 'case " $* " in *" -accel kvm "*) exec sleep 1000 ;; esac\n'
+# As PAUSES, by a program that passes on no descriptors and stays between us and QEMU.
+PASSES_NOTHING = """exec python3 -c '
+import subprocess, sys
+a = sys.argv[1:]
+if "kvm" in a:
+    print("KVM internal error. Suberror: 1\\nemulation failure", file=sys.stderr, flush=True)
+    a = [w.replace("kvm", "tcg").replace("host", "max") if w in ("kvm", "host") else w for w in a] + ["-S"]
+sys.exit(subprocess.run(["QEMU", *a]).returncode)
+' "$@"
+"""
 # The probe passes; then a guest stops after a while.
 LATER = """case "$*" in *accel_probe*) ;; *" -accel kvm "*) (sleep 1; %s) & ;; esac
 for word; do shift; case "$word" in kvm) word=tcg ;; host) word=max ;; esac; set -- "$@" "$word"; done
@@ -88,6 +99,12 @@ def test_memcached_serves_where_kvm_pauses_in_an_internal_error(ctx):
 
 
 @guest_test(machines=("microvm",), timeout=90)
+def test_a_wrapper_may_stay_and_pass_on_nothing(ctx):
+    need_kvm_file()
+    falls_back(ctx, PASSES_NOTHING, "KVM internal error. Suberror: 1, emulation failure")
+
+
+@guest_test(machines=("microvm",), timeout=90)
 def test_memcached_serves_where_kvm_hangs_in_silence(ctx):
     need_kvm_file()
     falls_back(ctx, HANGS, "did not end in")
@@ -104,6 +121,31 @@ def test_an_internal_error_at_any_time_ends_the_command_and_is_remembered(ctx):
         assert "KVM works" in run.output, run.output
     with Command(ctx, env, "tests/abi/print_line") as run:
         assert run.process.wait(60) == 0 and "a line" in run.output and "tcg" in run.output, run.output
+
+
+@guest_test(machines=("q35",), timeout=90)
+def test_an_internal_error_ends_a_comparison(ctx):
+    """Not the row that it happens to: the next one would fare no better."""
+    need_kvm_file()
+    if not network.can_enter_namespace():
+        raise Skip("no right to make a network namespace")
+    servers.make_network(1)
+    os.environ.update(wrapper(ctx, LATER % ERROR_LINES))
+    try:
+        with servers.OursInUnikernel(servers.Settings(accel="kvm")).start() as running:
+            wait_until_gone(running.pid)
+            raise UserError("the load generator has lost its connections")
+    except MachineError as error:
+        assert "KVM internal error. Suberror: 1, emulation failure; " in str(error) and "--accel tcg" in str(error)
+    else:
+        raise AssertionError("nothing was raised")
+
+
+def wait_until_gone(pid):
+    deadline = time.monotonic() + 30
+    while "State:\tZ" not in Path("/proc/%d/status" % pid).read_text():
+        assert time.monotonic() < deadline, "QEMU goes on"
+        time.sleep(0.05)
 
 
 @guest_test(machines=("microvm",))

@@ -17,7 +17,9 @@ def test_the_probe_passes_where_guests_run(ctx):
 @host_test(modes=("release",))
 def test_the_monitor_tells_run_states_and_answers_commands(ctx):
     """Against a QEMU of three lines: what comes between an order and its answer is not mistaken for it."""
-    ours, its = socket.socketpair()
+    listener, its = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    listener.bind(str(ctx.folder / "qmp"))
+    listener.listen(1)
     states, seen = [], threading.Event()
 
     def on_status(name):
@@ -43,8 +45,14 @@ def test_the_monitor_tells_run_states_and_answers_commands(ctx):
                 say(id="good", **{"return": 7})
             else:
                 say(id=asked["id"], **{"return": {}})
+    monitor = Monitor(listener, on_status)
+    try:
+        monitor.command("good")
+        raise AssertionError("nobody has connected")
+    except MonitorError:
+        pass
+    its.connect(str(ctx.folder / "qmp"))
     threading.Thread(target=play, daemon=True).start()
-    monitor = Monitor(ours, on_status)
     assert seen.wait(10) and states == ["running"] and not monitor.is_stopped
     seen.clear()
     try:

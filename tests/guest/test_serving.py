@@ -151,7 +151,7 @@ def test_a_loopback_that_is_not_there_is_said(ctx):
 
 
 @guest_test(machines=("microvm",))
-def test_a_taken_port_is_named_in_the_guest_and_closing_statistics_are_asked_for(ctx):
+def test_closing_statistics_are_asked_for(ctx):
     with ctx.guest("memcached", publish=[11211]) as guest:
         guest.wait_listening(11211)
         assert guest.stop() == 0 and "retransmitted" not in guest.output, guest.output
