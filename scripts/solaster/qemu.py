@@ -36,6 +36,7 @@ class Net:
 class Machine:
     machine: str = "microvm"
     accel: str = "tcg"
+    cpu: str = ""  # QEMU's model; empty: the best that the accelerator has
     cpus: int = 1
     memory: str = "256M"
     nets: list = dataclasses.field(default_factory=list)
@@ -47,7 +48,7 @@ class Machine:
         """The whole argv. serial: a -serial argument, such as "chardev:con" with the chardev in extra."""
         argv = [BINARY, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
         argv += ["-machine", "microvm" if self.machine == "microvm" else "q35,sata=off,smbus=off"]
-        argv += ["-accel", "kvm", "-cpu", "host"] if self.accel == "kvm" else ["-accel", "tcg", "-cpu", "max"]
+        argv += ["-accel", self.accel, "-cpu", self.cpu or ("host" if self.accel == "kvm" else "max")]
         argv += ["-smp", str(self.cpus), "-m", self.memory]
         argv += ["-device", "isa-debug-exit,iobase=%#x,iosize=1" % DEBUG_EXIT_PORT]
         if self.machine == "microvm":

@@ -1,24 +1,20 @@
 """The kernel's core without a program: the panic report, protections, threads, the clock, the random generator."""
 import re
-import subprocess
 
 from solaster import qemu
-from solaster.guest import kernel_path
+from solaster.guest import Guest, kernel_path
 from solaster.testing import guest_test
 
-PANICKED = 126 * 2 + 1
-PASSED = 1
+PANICKED = qemu.STATUS_PANIC
+PASSED = 0
 
 
-def selftest(ctx, name, memory="64M", cpus=None, extra=(), cpu=None):
-    """Boots with selftest=NAME; QEMU's status and what the console showed."""
-    vm = qemu.Machine(machine=ctx.machine, cpus=cpus or ctx.cpus, memory=memory, accel=qemu.choose_accel("auto"), nets=[],
-                      rng=False)
-    command = vm.command(kernel_path(ctx.out), None, "selftest=" + name, "stdio") + list(extra)
-    if cpu:
-        command[command.index("-cpu") + 1] = cpu
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-    return run.returncode, run.stdout.decode(errors="replace")
+def selftest(ctx, name, memory="64M", cpus=None, extra=(), cpu=""):
+    """Boots with selftest=NAME; the guest's status and what the console showed."""
+    vm = qemu.Machine(machine=ctx.machine, cpus=cpus or ctx.cpus, memory=memory, accel=qemu.choose_accel("auto"), cpu=cpu,
+                      extra=list(extra))
+    with Guest(vm, kernel_path(ctx.out), append="selftest=" + name) as guest:
+        return guest.wait(60), guest.output
 
 
 def panics(ctx, name, *wanted):

@@ -1,10 +1,11 @@
 """Starts that cannot go well: one clear line, and a non-zero status."""
 import os
-import subprocess
 
 from solaster import qemu
-from solaster.guest import kernel_path
+from solaster.guest import Guest, kernel_path
 from solaster.testing import guest_test
+
+REFUSED = qemu.STATUS_PANIC  # the kernel's refuse() ends as a panic does
 
 
 def refused(ctx, wanted, append, files=(), memory="64M"):
@@ -12,13 +13,15 @@ def refused(ctx, wanted, append, files=(), memory="64M"):
     initrd = ctx.folder / "initrd.cpio"
     if files:
         initrd.write_bytes(archive(files))
-    vm = qemu.Machine(machine=ctx.machine, cpus=1, memory=memory, accel=qemu.choose_accel("auto"), nets=[], rng=False)
-    command = vm.command(kernel_path(ctx.out), str(initrd) if files else None, append, "stdio")
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
-    text = run.stdout.decode(errors="replace")
-    assert run.returncode not in (0, 1), (run.returncode, text)
-    lines = [line for line in text.splitlines() if "solaster: " in line]
-    assert any(wanted in line for line in lines), text
+    boot(ctx, wanted, append, str(initrd) if files else None, memory)
+
+
+def boot(ctx, wanted, append, initrd, memory="64M"):
+    vm = qemu.Machine(machine=ctx.machine, cpus=1, memory=memory, accel=qemu.choose_accel("auto"))
+    with Guest(vm, kernel_path(ctx.out), append=append, initrd=initrd) as guest:
+        assert guest.wait(40) == REFUSED, guest.output
+        lines = [line for line in guest.output.splitlines() if "solaster: " in line]
+        assert any(wanted in line for line in lines), guest.output
 
 
 def archive(files):
@@ -55,10 +58,7 @@ def test_what_is_not_a_program_is_said(ctx):
 def test_a_damaged_initrd_is_said(ctx):
     initrd = ctx.folder / "bad.cpio"
     initrd.write_bytes(b"this is not an archive of any kind" * 100)
-    vm = qemu.Machine(machine=ctx.machine, cpus=1, memory="64M", accel=qemu.choose_accel("auto"), nets=[], rng=False)
-    run = subprocess.run(vm.command(kernel_path(ctx.out), str(initrd), "-- /x", "stdio"), stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=40)
-    assert run.returncode not in (0, 1) and b"initrd is damaged" in run.stdout, run.stdout
+    boot(ctx, "initrd is damaged", "-- /x", str(initrd))
 
 
 @guest_test(timeout=120)
