@@ -124,7 +124,8 @@ future<> server::accept_loop() {
     }
     if (_gate.is_closed())
       co_return;
-    mclog.warn("cannot accept a connection: {}", describe(why));
+    if (std::exchange(_accept_failed_at, _cache.now()) != _cache.now())
+      mclog.warn("cannot accept a connection: {}", describe(why));
     // Out of descriptors or memory, say: others may give some back.
     (co_await coroutine::as_future(sleep(std::chrono::milliseconds(10)))).ignore_ready_future();
   }

@@ -114,6 +114,7 @@ class server {
   boost::intrusive::list<connection, boost::intrusive::constant_time_size<false>> _connections;
   shard_figures _figures;     // the counters of the server itself; the cache's are its own
   size_t _memory_wanted = 0;  // not 0: the cache had too little to give; until so much is free, few values are answered
+  uint32_t _accept_failed_at = 0;  // the second in which that was last said
   bool _binary_reported = false;
   clock_seconds _started;
 };

@@ -139,3 +139,19 @@ def test_answers_that_fill_a_guest_of_64_MiB_become_errors(ctx):
         _, failed = read_slowly(server, 3000, size=1000, clients=60, may_be_evicted=True)
         assert failed > 0, "this was to be more than there is room for"
         server.check_alive()
+
+
+@host_test(timeout=60)
+def test_memory_that_connections_have_taken_is_served_from_again_when_they_are_gone(ctx):
+    """Values that do not come and answers that nobody reads, more of both than a shard of 8 MiB holds."""
+    with mc.process(ctx, ["--smp", "1", "--memory", "8M", "-c", "3000"]) as server:
+        assert server.ask(b"set v 0 0 1000\r\n%s\r\n" % (b"v" * 1000)) == b"STORED\r\n"
+        held = []
+        for i in range(2000):
+            s = server.connect()
+            s.sendall(b"set k%d 0 0 2000\r\nhalf" % i if i % 2 else b"get" + b" v" * 3000 + b"\r\n")
+            held.append(s)
+        for s in held:
+            mc.reset(s)
+        server.check_alive()
+        assert server.running.output.count("cannot accept") < 60, "a line for each of them:\n" + server.running.output[:2000]
