@@ -30,12 +30,14 @@ static_assert(answer_text_max >=
 
 struct reply_storage {
   char text[reply_max + answer_text_max];
+  bool in_use = false;  // in debug builds: by a reply that is alive
 };
 
 class reply {
  public:
-  explicit reply(reply_storage& storage) noexcept : _text(storage.text) {}
+  explicit reply(reply_storage& storage) noexcept : _storage(storage) { DCHECK(!std::exchange(_storage.in_use, true)); }
   reply(const reply&) = delete;
+  ~reply() { DCHECK(std::exchange(_storage.in_use, false)); }
 
   void append(std::string_view text) noexcept {
     if (text.empty())
@@ -71,7 +73,7 @@ class reply {
   size_t size() const noexcept { return _text_size + _referenced; }
   bool empty() const noexcept { return size() == 0; }
   bool has_references() const noexcept { return !_references.empty(); }
-  std::string_view text() const noexcept { return {_text, _text_size}; }
+  std::string_view text() const noexcept { return {_storage.text, _text_size}; }
 
   // Moves everything, in order, behind `out`, text in buffers of just its size. The reply is empty then.
   void take(std::vector<temporary_buffer<char>>& out);
@@ -93,12 +95,12 @@ class reply {
     return write_number(p, i->cas);
   }
   char* room_for(size_t n) noexcept {
-    CHECK(n <= sizeof(reply_storage::text) - _text_size);
-    return _text + _text_size;
+    CHECK(n <= sizeof(_storage.text) - _text_size);
+    return _storage.text + _text_size;
   }
-  void commit(char* end) noexcept { _text_size = size_t(end - _text); }
+  void commit(char* end) noexcept { _text_size = size_t(end - _storage.text); }
 
-  char* _text;
+  reply_storage& _storage;
   size_t _text_size = 0;
   size_t _referenced = 0;
   std::vector<reference> _references;
