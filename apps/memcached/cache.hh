@@ -34,6 +34,12 @@ struct cache_limits {
 struct clock_seconds {
   int64_t steady;
   int64_t wall;
+
+  // Their seconds change together, whatever the fractions.
+  static constexpr clock_seconds from_ns(int64_t steady_ns, int64_t wall_ns) noexcept {
+    constexpr int64_t second = 1'000'000'000;
+    return {.steady = steady_ns / second, .wall = steady_ns / second + (wall_ns - steady_ns) / second};
+  }
 };
 
 enum class allocation_failure { too_large, no_memory };

@@ -21,12 +21,8 @@ constexpr size_t memory_step = 256 << 10;  // what is asked of the cache when an
 
 constexpr size_t values_max_when_short = 4 << 10;
 
-// Both clocks, so that their seconds change together.
 clock_seconds read_clocks() {
-  constexpr int64_t second = 1'000'000'000;
-  int64_t steady = steady_clock::now().ns;
-  int64_t offset = (engine().backend().read_wall_ns() - steady) / second;
-  return {.steady = steady / second, .wall = steady / second + offset};
+  return clock_seconds::from_ns(steady_clock::now().ns, engine().backend().read_wall_ns());
 }
 
 bool is_out_of_memory(const std::exception_ptr& why) noexcept {

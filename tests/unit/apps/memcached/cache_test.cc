@@ -155,6 +155,19 @@ TEST(cache, a_wall_clock_that_is_set_back_keeps_nothing_alive) {
   EXPECT_EQ(look(c, "later"), nullptr);
 }
 
+TEST(cache, the_seconds_of_both_clocks_change_together_and_steady_ones_not_by_the_wall) {
+  constexpr int64_t ms = 1'000'000, wall = 1'700'000'000'250 * ms;
+  EXPECT_EQ(clock_seconds::from_ns(5'999 * ms, wall).steady, 5);
+  EXPECT_EQ(clock_seconds::from_ns(5'999 * ms, wall - 8 * 3600 * 1000 * ms).steady, 5);
+  int64_t offset = clock_seconds::from_ns(0, wall).wall;
+  EXPECT_NEAR(double(offset), 1'700'000'000, 1);
+  for (int64_t t = 0; t < 3000; t += 7) {
+    auto now = clock_seconds::from_ns(t * ms, wall + t * ms);
+    EXPECT_EQ(now.steady, t / 1000);
+    EXPECT_EQ(now.wall, offset + now.steady) << t;
+  }
+}
+
 TEST(cache, a_flush_is_now_or_later_or_not_at_all_as_memcached_reads_its_time) {
   auto flushed = [](int64_t exptime, int seconds) {
     cache c({.bytes_max = 1 << 20}, start);

@@ -275,6 +275,25 @@ TEST_F(protocol, a_reply_that_was_given_up_leaves_nothing_for_the_next) {
   EXPECT_EQ(out.text(), "VALUE a 0 1\r\nx\r\nEND\r\n");
 }
 
+TEST_F(protocol, a_reply_that_was_taken_is_empty_and_in_order) {
+  expect("set a 0 0 1\r\nx\r\nset b 0 0 3000\r\n" + std::string(3000, 'b') + "\r\n", "STORED\r\nSTORED\r\n");
+  reply_storage storage;
+  topology where;
+  session s(c, where);
+  reply out(storage);
+  const std::string a = "VALUE a 0 1\r\nx\r\n", b = "VALUE b 0 3000\r\n" + std::string(3000, 'b') + "\r\n";
+  for (int i = 0; i < 2; ++i) {
+    s.feed("get b a b b a\r\n", out);
+    std::vector<temporary_buffer<char>> pieces;
+    pieces.push_back(temporary_buffer<char>::copy_of("before "));
+    EXPECT_EQ(out.size(), 3 * b.size() + 2 * a.size() + 5);
+    EXPECT_EQ(out.flatten().view(), b + a + b + b + a + "END\r\n");
+    out.take(pieces);
+    EXPECT_EQ(joined(pieces), "before " + b + a + b + b + a + "END\r\n");
+    EXPECT_TRUE(out.empty());
+  }
+}
+
 TEST_F(protocol, a_request_of_the_binary_protocol_is_refused_in_its_own_words) {
   std::string request("\x80\x0b\0\0\0\0\0\0\0\0\0\0wxyz\0\0\0\0\0\0\0\n", 24);
   const std::string refusal =
