@@ -102,9 +102,11 @@ def in_process(ctx, args, count, **kwargs):
         before = server.memory()
         most, failed = read_slowly(server, count)
         assert failed == 0, "%d clients got an error" % failed
-        assert most - before < GROWTH_MAX, "grew by %d MiB" % ((most - before) // MIB)
         server.check_alive()
         left = server.memory() - before
+        if ctx.mode == "sanitize":
+            return  # which keeps what is freed for a while
+        assert most - before < GROWTH_MAX, "grew by %d MiB" % ((most - before) // MIB)
         # Our own TCP keeps the buffers that it has made.
         assert left < LEFT_OVER_MAX or "stack" in kwargs, "%d MiB did not come back" % (left // MIB)
 
@@ -161,4 +163,4 @@ def test_memory_that_connections_have_taken_is_served_from_again_when_they_are_g
         for s in held:
             mc.reset(s)
         server.check_alive()
-        assert server.running.output.count("cannot accept") < 60, "a line for each of them:\n" + server.running.output[:2000]
+        assert server.running.output.count("cannot accept") < 30, "a line for each of them:\n" + server.running.output[:2000]
