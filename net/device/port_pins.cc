@@ -19,6 +19,7 @@ result<> port_pins::pin(uint8_t protocol, uint16_t port, uint32_t shard, bool sh
     return errc::nobufs;
   s = {.shards = bit, .port = port, .protocol = protocol, .shared = share};
   ++_count;
+  DCHECK(is_valid());
   return {};
 }
 
@@ -44,6 +45,7 @@ void port_pins::erase(uint32_t at) noexcept {
     }
   }
   _slots[at] = {};
+  DCHECK(is_valid());
 }
 
 bool port_pins::is_valid() const noexcept {

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "net/host/ports.hh"
+
 namespace solaster::net {
 
 ipv4::ipv4(const stack_config& config, const steering& steer, link& l, neighbour_cache& neighbours,
@@ -67,18 +69,18 @@ result<path> ipv4::find_path(ip_address destination, ip_address source) noexcept
 result<uint16_t> ipv4::choose_port(ip_address local, endpoint remote, bool (*used)(void*, const four_tuple&) noexcept,
                                    void* context) noexcept {
   // RFC 6056, algorithm 3: a secret offset for each peer, and a counter.
-  const uint32_t first = _config.ephemeral_port_min, count = uint32_t(_config.ephemeral_port_max) - first + 1;
   const uint64_t words[] = {uint64_t(local.value) << 32 | remote.address.value, remote.port};
   const uint32_t offset = uint32_t(siphash24(_port_key, words));
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint16_t port = uint16_t(first + (offset + _port_counter++) % count);
-    const four_tuple tuple{{local, port}, remote};
-    if (_config.shards > 1 && _steering.shard_of(_steering.toeplitz(tuple)) != _config.shard)
-      continue;
-    if (!used(context, tuple))
-      return port;
-  }
-  return errc::addrnotavail;
+  const auto port = find_port(
+      _config.ephemeral_port_min, _config.ephemeral_port_max, offset + _port_counter, [&](uint16_t candidate) {
+        ++_port_counter;
+        const four_tuple tuple{{local, candidate}, remote};
+        const bool here = _config.shards == 1 || _steering.shard_of(_steering.toeplitz(tuple)) == _config.shard;
+        return here && !used(context, tuple);
+      });
+  if (!port)
+    return errc::addrnotavail;
+  return *port;
 }
 
 // ---- the way out

@@ -86,7 +86,11 @@ class link {
     _room = false;
   }
 
-  bool is_valid() const noexcept { return _small->is_valid() && _large->is_valid() && !_sink; }
+  // Between transmits.
+  bool is_valid() const noexcept {
+    return _small->is_valid() && _large->is_valid() && !_sink && _queue.is_valid() && _looped.is_valid() &&
+           _queue.size() <= _config.transmit_queue_max && _looped.size() <= _config.loopback_queue_max;
+  }
 
  private:
   void enqueue(packet_ptr frame) noexcept;

@@ -261,7 +261,7 @@ bool neighbour_cache::is_valid() const noexcept {
       return false;
     if (n->usable() && !n->waiting.empty())
       return false;
-    if (n->waiting.size() > _config.neighbour_queue_max)
+    if (n->waiting.size() > _config.neighbour_queue_max || !n->waiting.is_valid())
       return false;
   }
   return previous == _newest && in_buckets == _count && in_list == _count && _count <= _config.neighbours_max;

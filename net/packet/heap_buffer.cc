@@ -32,6 +32,7 @@ fragment make_heap_fragment(memory& m, uint32_t length, uint32_t headroom) noexc
   if (!raw)
     return {};
   auto* b = new (raw) buffer;
+  // SAFETY: one allocation: the bytes begin behind the control block, `capacity` of them.
   b->data = reinterpret_cast<std::byte*>(b + 1);
   b->capacity = capacity;
   b->charge = uint32_t(bytes);

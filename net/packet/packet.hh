@@ -305,6 +305,13 @@ class packet_list {
     o._head = o._tail = nullptr;
     o._size = 0;
   }
+  bool is_valid() const noexcept {
+    size_t n = 0;
+    const packet* last = nullptr;
+    for (const packet* p = _head; p && n <= _size; last = p, p = p->next)
+      ++n;
+    return n == _size && last == (_head ? _tail : nullptr);
+  }
   void swap(packet_list& o) noexcept {
     std::swap(_head, o._head);
     std::swap(_tail, o._tail);

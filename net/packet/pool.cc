@@ -42,6 +42,8 @@ bool buffer_pool::grow() noexcept {
       _memory.deallocate(raw, head, alignof(region));
     return false;
   }
+  // SAFETY: one allocation of `head` bytes: the control blocks, aligned no more than the region, stand behind it.
+  static_assert(alignof(buffer) <= alignof(region) && sizeof(region) % alignof(buffer) == 0);
   auto* r = new (raw) region{
       .dma = dma, .blocks = reinterpret_cast<buffer*>(static_cast<region*>(raw) + 1), .count = count, .next = _regions};
   _regions = r;

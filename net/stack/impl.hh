@@ -53,6 +53,7 @@ struct stack::impl {
   const steering steer;
   memory& mem;
   packet_slab& slab;
+  uint32_t turns = 0;  // transmit() calls: every so often a debug build walks everything
   stack_stats stats;
   event_queue events;
   event_source configured{event_kind::address_configured, this};

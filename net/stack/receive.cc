@@ -10,7 +10,7 @@ namespace solaster::net {
 namespace {
 
 // All headers that are read through views: Ethernet, IPv4 and TCP at their longest.
-constexpr uint32_t headers_max = ethernet_header_size + ipv4_header_max + tcp_header_max;
+constexpr uint32_t views_max = ethernet_header_size + ipv4_header_max + tcp_header_max;
 
 drop_reason reason_of(ipv4_fault fault) {
   switch (fault) {
@@ -96,10 +96,10 @@ void stack::impl::input(packet_ptr p, instant now) noexcept {
 
 // Makes the headers lie together when the device has spread them over fragments.
 bool stack::impl::gather_headers(packet& p) noexcept {
-  if (p.front().size() >= std::min(p.size(), headers_max))
+  if (p.front().size() >= std::min(p.size(), views_max))
     return true;
   // At least the whole first fragment, so that the new one can take its place.
-  const uint32_t n = std::min(p.size(), std::max(headers_max, p.front().size()));
+  const uint32_t n = std::min(p.size(), std::max(views_max, p.front().size()));
   fragment head = make_heap_fragment(mem, n);
   if (!head)
     return false;

@@ -216,6 +216,7 @@ void stack::transmit(transmit_sink& sink, instant now) noexcept {
     _impl->take_looped(now);
   _impl->below.end();
   _impl->report_unresolved(now);
+  DCHECK(++_impl->turns % 64 != 0 || is_valid());
 }
 
 // What we sent to ourselves arrives, and what that makes us send. A conversation without end is left after a burst.

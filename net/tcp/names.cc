@@ -5,6 +5,7 @@
 // Spec: RFC 9293 3.10.1.
 #include <algorithm>
 
+#include "net/host/ports.hh"
 #include "net/tcp/core.hh"
 #include "net/tcp/limits.hh"
 
@@ -58,15 +59,9 @@ bool core::port_of_a_flow(endpoint local) const noexcept {
 
 // 0: none is free.
 uint16_t core::choose_listening_port(ip_address address) noexcept {
-  const uint32_t ports = _port_max - _port_min + 1u;
-  const auto first = uint32_t(_random.below(ports));
-  for (uint32_t i = 0; i < ports; ++i) {
-    const auto port = uint16_t(_port_min + (first + i) % ports);
-    if (!port_taken({address, port}, nullptr, false)) {
-      return port;
-    }
-  }
-  return 0;
+  return find_port(_port_min, _port_max, uint32_t(_random.next()),
+                   [&](uint16_t port) { return !port_taken({address, port}, nullptr, false); })
+      .value_or(0);
 }
 
 result<reservation*> core::reserve(endpoint local, bool reuse) noexcept {

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "net/host/ports.hh"
 #include "net/packet/heap_buffer.hh"
 #include "net/wire/checksum.hh"
 
@@ -48,15 +49,8 @@ result<udp_socket*> udp_layer::open(endpoint local, void* cookie) noexcept {
       _ip.kind_of(local.address) == ipv4::destination_kind::not_ours)
     return errc::addrnotavail;
   if (local.port == 0) {
-    const uint32_t count = uint32_t(_config.ephemeral_port_max) - _config.ephemeral_port_min + 1;
-    const uint32_t first = uint32_t(_random.below(count));
-    for (uint32_t i = 0; i < count && local.port == 0; ++i) {
-      const endpoint candidate{local.address, uint16_t(_config.ephemeral_port_min + (first + i) % count)};
-      if (!taken(candidate))
-        local = candidate;
-    }
-    if (local.port == 0)
-      return errc::addrinuse;
+    local.port = TRY(find_port(_config.ephemeral_port_min, _config.ephemeral_port_max, uint32_t(_random.next()),
+                               [&](uint16_t port) { return !taken({local.address, port}); }));
   } else if (taken(local)) {
     return errc::addrinuse;
   }
@@ -222,7 +216,13 @@ bool udp_layer::is_valid() const noexcept {
     for (const udp_socket* s = _table[b]; s; s = s->next) {
       if (s->local.port % buckets != b || ++count > _count || s->charge > _config.udp_receive_bytes_max)
         return false;
-      if (s->queue.empty() != (s->charge == 0))
+      uint32_t charge = 0;
+      for (const packet* p = s->queue.front(); p; p = p->next) {
+        if (!p->is_valid())
+          return false;
+        charge += p->charge();
+      }
+      if (charge != s->charge || !s->queue.is_valid())
         return false;
     }
   return count == _count;

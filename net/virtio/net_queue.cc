@@ -338,6 +338,7 @@ void net_queue::kick() noexcept {
 }
 
 bool net_queue::arm() noexcept {
+  DCHECK(is_valid());
   bool quiet = _rx.arm(1);
   if (_tx_full && _tx.outstanding() > 0) {
     // Half of what is under way, so that one interrupt makes room for many packets.

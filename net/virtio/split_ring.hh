@@ -191,6 +191,7 @@ class split_ring {
   static void fence_before_look() noexcept { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
   static uint16_t read_index(const uint16_t* p) noexcept { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 
+  // SAFETY: 2.7.8: the event field stands behind the ring's last element, in the region that init() has measured.
   volatile uint16_t* used_event() noexcept { return &_avail->ring[_size]; }
   volatile uint16_t* avail_event() noexcept { return reinterpret_cast<uint16_t*>(&_used->ring[_size]); }
 

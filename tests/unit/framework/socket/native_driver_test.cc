@@ -18,6 +18,7 @@ struct silent_queue final : net::queue {
   bool starving() const noexcept override { return hungry; }
   size_t transmit(net::packet_list& from) noexcept override {
     const size_t n = from.size();
+    sent += n;
     from = {};
     return n;
   }
@@ -28,6 +29,7 @@ struct silent_queue final : net::queue {
   const net::queue_stats& stats() const noexcept override { return counters; }
 
   int receives = 0;
+  size_t sent = 0;
   bool hungry = false;
   net::queue_stats counters;
 };
@@ -78,6 +80,26 @@ REACTOR_TEST_WITH(native_driver, a_queue_without_buffers_is_looked_at_again_by_i
   EXPECT_GT(w.d->next_deadline(), w.d->now());
   w.queue->hungry = false;
   EXPECT_EQ(w.d->next_deadline(), instant::never());
+  co_return;
+}
+
+// Through a driver, without a packet on the wire.
+REACTOR_TEST_WITH(native_driver, a_program_talks_to_itself_over_127_0_0_1, "--smp", "1") {
+  world w;
+  auto& tcp = w.d->tcp();
+  net::tcp::listener* l = *tcp.listen({{}, 80}, 8, nullptr, w.d->now());
+  net::tcp::connection* client = *tcp.connect({}, {net::ipv4_address::of(127, 0, 0, 1), 80}, nullptr, w.d->now());
+  w.d->touch();
+  for (int i = 0; i < 20; ++i) {
+    w.d->poll();
+  }
+  EXPECT_EQ(tcp.stats(client).st, net::tcp::state::established);
+  auto server = tcp.accept(l, nullptr);
+  EXPECT_TRUE(server);
+  EXPECT_EQ(w.queue->sent, 0u);
+  tcp.release(*server, w.d->now());
+  tcp.release(client, w.d->now());
+  tcp.release(l, w.d->now());
   co_return;
 }
 

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <netinet/udp.h>
 
+#include <set>
+#include <vector>
+
 #include "tests/unit/net/support/stack_host.hh"
 
 namespace solaster::net {
@@ -143,6 +146,28 @@ TEST(udp, commands_that_cannot_be_done_say_why) {
   EXPECT_GE(h.s->udp_local(chosen).port, 32768);
   h.s->udp_close(s, h.now);
   EXPECT_TRUE(h.s->udp_open({{}, 1000}, nullptr, h.now));
+}
+
+TEST(udp, sockets_and_their_ports_run_out) {
+  auto c = stack_host::default_config();
+  c.udp_sockets_max = 5;
+  c.ephemeral_port_min = 40000;
+  c.ephemeral_port_max = 40002;
+  stack_host h(c);
+  std::vector<udp_socket*> open;
+  std::set<uint16_t> ports;
+  for (int i = 0; i < 3; ++i) {
+    open.push_back(*h.s->udp_open({}, nullptr, h.now));
+    ports.insert(h.s->udp_local(open.back()).port);
+  }
+  EXPECT_EQ(ports, (std::set<uint16_t>{40000, 40001, 40002}));
+  EXPECT_EQ(h.s->udp_open({}, nullptr, h.now).error(), errc::addrinuse);
+  ASSERT_TRUE(h.s->udp_open({{}, 1}, nullptr, h.now));
+  ASSERT_TRUE(h.s->udp_open({{}, 2}, nullptr, h.now));
+  EXPECT_EQ(h.s->udp_open({{}, 3}, nullptr, h.now).error(), errc::nobufs);
+  h.s->udp_close(open[1], h.now);
+  EXPECT_TRUE(h.s->udp_open({}, nullptr, h.now));
+  EXPECT_TRUE(h.s->is_valid());
 }
 
 TEST(udp, full_device_pushes_back) {
