@@ -64,6 +64,7 @@ void shard_memory::deallocate_dma(net::dma_region region) noexcept {
 }
 
 net::dma_addr shard_memory::translate(const void* p, size_t length) noexcept {
+  // SAFETY: addresses are compared as numbers, here and below: p need not point into any of the pieces.
   auto at = reinterpret_cast<uint64_t>(p);
   if (at >= _last_begin && at + length <= _last_end) [[likely]] {
     return {at + _last_offset};

@@ -67,6 +67,7 @@ driver::~driver() {
   _inbox = {};
   _out = {};
   end_stack();
+  _kept.clear();
   this_addressee = nullptr;
   if (_slab->live() == 0) {
     _foreign.reset();

@@ -24,6 +24,7 @@
 
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 namespace solaster::native {
@@ -106,6 +107,9 @@ class driver final : public poller, private net::transmit_sink {
   void pin(transport t, uint16_t port, bool on) noexcept;
   // A pinned TCP port whose listener is gone: it stays pinned and claimed until the last of its connections is gone.
   void retire(uint16_t port) noexcept;
+  // What lives until the stack has decided about it, or ends.
+  void keep(std::shared_ptr<event_target> t) { _kept.emplace(t.get(), std::move(t)); }
+  void let_go(event_target* t) noexcept { _kept.erase(t); }
   // Shard 0: called when the address is there.
   void on_address(noncopyable_function<void(const net::address_config&)> f) { _on_address = std::move(f); }
 
@@ -166,6 +170,7 @@ class driver final : public poller, private net::transmit_sink {
   bool _has_handover = false;
   net::port_pins _pinned;          // ports that only some shards have sockets for
   std::vector<uint16_t> _retired;  // of this shard
+  std::unordered_map<event_target*, std::shared_ptr<event_target>> _kept;
   timer<lowres_clock> _retirement;
   noncopyable_function<void(const net::address_config&)> _on_address;
   driver_stats _stats;

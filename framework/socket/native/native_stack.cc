@@ -122,15 +122,13 @@ class native_stack final : public network_stack {
     if (!driver::local()) {
       return make_exception_future<connected_socket>(native::make_error(errc::netdown, "connect"));
     }
-    try {
+    auto opened = futurize_invoke([&] {
       refuse_loopback(remote, "connect");
-    } catch (...) {
-      return make_exception_future<connected_socket>(std::current_exception());
-    }
-    return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote), giving_up)
-        .then([](std::shared_ptr<native::connection> c) {
-          return connected_socket(native::make_connected_socket(std::move(c)));
-        });
+      return native::connection::open(native::to_endpoint(local), native::to_endpoint(remote), giving_up);
+    });
+    return std::move(opened).then([](std::shared_ptr<native::connection> c) {
+      return connected_socket(native::make_connected_socket(std::move(c)));
+    });
   }
   datagram_channel make_datagram_channel(socket_address local, datagram_options options) override {
     check_running();

@@ -39,8 +39,8 @@ future<std::shared_ptr<connection>> connection::open(net::endpoint local, net::e
     self->_opening->watch = giving_up->subscribe([c = self.get()] { c->abort(); });
   }
   auto opened = self->_opening->caller.get_future();
-  // Whether somebody waits or not: it lives until the stack has decided.
-  return std::move(opened).then([self = std::move(self)]() mutable { return std::move(self); });
+  d.keep(std::move(self));  // whether somebody waits or not
+  return opened;
 }
 
 // Why nothing more comes or goes.
@@ -56,12 +56,8 @@ std::exception_ptr connection::failure() const noexcept {
 
 void connection::on_event(uint32_t bits) noexcept {
   if (_opening) [[unlikely]] {
-    if (bits & net::connection_established) {
-      std::exchange(_opening, nullptr)->caller.set_value();
-    } else if (bits & (net::connection_failed | net::connection_closed)) {
-      auto ex = failure();
-      std::exchange(_opening, nullptr)->caller.set_exception(ex ? ex : make_error(errc::connaborted, "connect"));
-    }
+    opened(bits);
+    return;  // nobody reads or writes yet, and perhaps nobody has it any more
   }
   constexpr uint32_t over = net::connection_failed | net::connection_closed;
   if (bits & (net::connection_readable | over)) {
@@ -72,6 +68,23 @@ void connection::on_event(uint32_t bits) noexcept {
   }
   if (_writing && (bits & (net::connection_writable | over))) {
     resume_write();
+  }
+  DCHECK(is_valid());
+}
+
+void connection::opened(uint32_t bits) noexcept {
+  constexpr uint32_t over = net::connection_failed | net::connection_closed;
+  if (!(bits & (net::connection_established | over))) {
+    return;
+  }
+  auto self = shared_from_this();
+  driver::local()->let_go(this);
+  auto o = std::exchange(_opening, nullptr);
+  if (bits & net::connection_established) {
+    o->caller.set_value(std::move(self));
+  } else {
+    auto ex = failure();
+    o->caller.set_exception(ex ? ex : make_error(errc::connaborted, "connect"));
   }
 }
 
@@ -167,8 +180,13 @@ void connection::add_pending(temporary_buffer<char> buf) {
   }
   driver& d = *driver::local();
   fragment_source source(std::move(buf), d.memory());
-  while (net::fragment f = source.next()) {
-    _pending.push_back(std::move(f));
+  try {
+    while (net::fragment f = source.next()) {
+      _pending.push_back(std::move(f));
+    }
+  } catch (...) {
+    _pending.clear();  // half of a put is not sent
+    throw;
   }
   d.stats().copied_bytes += source.copied_bytes();
 }
@@ -285,6 +303,7 @@ void connection::shutdown_output() noexcept {
   if (_writing || _fin_given || !usable()) {
     return;  // a put under way ends first
   }
+  DCHECK(is_valid());
   _fin_given = true;
   tcp().close(_handle, driver::local()->now());
   driver::local()->touch();

@@ -48,6 +48,7 @@ class connection final : public event_target, public std::enable_shared_from_thi
   bool usable() const noexcept { return _handle && driver::local(); }
 
  private:
+  void opened(uint32_t bits) noexcept;
   bool take(temporary_buffer<char>& out);
   future<temporary_buffer<char>> read_what_is_there();
   errc send_pending() noexcept;
@@ -57,13 +58,15 @@ class connection final : public event_target, public std::enable_shared_from_thi
   void resume_write() noexcept;
   void resolve_closers() noexcept;
   std::exception_ptr failure() const noexcept;
+  // A put waits exactly while something is pending; after the FIN there is nothing.
+  bool is_valid() const noexcept { return bool(_writing) == !_pending.empty() && !(_fin_given && _writing); }
 
   net::tcp::connection* _handle = nullptr;
   std::optional<promise<temporary_buffer<char>>> _reading;
   std::optional<promise<>> _writing;
   std::vector<promise<>> _closing;  // wait until all is handed to the stack
   struct opening {
-    promise<> caller;
+    promise<std::shared_ptr<connection>> caller;
     std::optional<abort_source::subscription> watch;
   };
   std::unique_ptr<opening> _opening;

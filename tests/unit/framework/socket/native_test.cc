@@ -83,7 +83,7 @@ NATIVE_TEST(chosen_ports_are_of_one_shard, 2) {
   for (uint16_t p : co_await smp::submit_to(0, open)) {
     EXPECT_EQ(std::count(ports.begin(), ports.end(), p), 0) << p;
   }
-  co_await smp::invoke_on_all([] { mine.clear(); });
+  co_await smp::invoke_on_all([] { std::exchange(mine, {}); });
 }
 
 }  // namespace
