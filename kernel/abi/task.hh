@@ -94,6 +94,7 @@ inline constexpr int rlimit_nproc = 6;
 inline constexpr int rlimit_nofile = 7;
 inline constexpr int rlimit_memlock = 8;
 inline constexpr int rlimit_as = 9;
+inline constexpr int rlimit_sigpending = 11;
 inline constexpr int rlimit_count = 16;
 
 struct rusage {

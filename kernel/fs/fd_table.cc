@@ -35,7 +35,7 @@ result<ref<file>> fd_table::get(int fd) {
 result<int> fd_table::add(ref<file> f, bool close_on_exec, int from) {
   lock_guard guard(_lock);
   int fd = find(from, false);
-  if (fd < 0)
+  if (fd < 0 || fd >= _limit.load(std::memory_order_relaxed))
     return errc::mfile;
   _files[fd] = std::move(f);
   set_bit(_open, fd, true);
@@ -45,7 +45,7 @@ result<int> fd_table::add(ref<file> f, bool close_on_exec, int from) {
 }
 
 status fd_table::set(int fd, ref<file> f, bool close_on_exec) {
-  if (!is_in_range(fd))
+  if (!is_in_range(fd) || fd >= _limit.load(std::memory_order_relaxed))
     return errc::badf;
   lock_guard guard(_lock);
   std::swap(_files[fd], f);  // the old one goes with `f`, after the lock

@@ -22,6 +22,8 @@ class fd_table {
   void close_range(unsigned first, unsigned last);
   result<bool> close_on_exec(int fd);
   status set_close_on_exec(int fd, bool value);
+  // RLIMIT_NOFILE: new descriptors are below it; what is open above stays so.
+  void set_limit(int limit) { _limit.store(limit, std::memory_order_relaxed); }
   int lowest_open(int from);  // -1: none; for /proc/self/fd
 
   // The bits say which descriptors are open, and a closed one is not marked close-on-exec. Takes the lock.
@@ -38,6 +40,7 @@ class fd_table {
   bool is_valid_locked() const;
 
   spinlock _lock{rank::object};
+  std::atomic<int> _limit{descriptors_max};
   ref<file> _files[descriptors_max];
   u64 _open[words] = {};
   u64 _close_on_exec[words] = {};

@@ -1,5 +1,6 @@
 #include "kernel/sched/futex.hh"
 
+#include "kernel/arch/x86_64/traps.hh"
 #include "kernel/lib/panic.hh"
 #include "kernel/mm/address_space.hh"
 #include "kernel/mm/user_access.hh"
@@ -22,6 +23,9 @@ struct sleeper {
 
 struct bucket {
   spinlock lock{rank::futex};
+  // Threads that are here or about to be: counted before the word is read, so who changes the word and then reads 0 has
+  // nobody to wake (both sequentially consistent, with the lock between).
+  std::atomic<u32> waiting{0};
   sleeper* first = nullptr;
   sleeper* last = nullptr;
 
@@ -72,6 +76,11 @@ status with_word(u32* address, bool is_written, Locked locked) {
   return errc::fault;
 }
 
+// Under a bucket's lock, where no fault is served: false when the page is not there.
+bool read_word(u32& value, const u32* address) {
+  return mm::is_program_range(reinterpret_cast<uptr>(address), sizeof(u32)) && load_u32_guarded(&value, address) == 0;
+}
+
 // The bucket a sleeper is in may change by requeue: lock, look, try again.
 bucket& lock_bucket(sleeper& s) {
   for (;;) {
@@ -89,14 +98,22 @@ usize wake_locked(bucket& b, uptr address, usize count, u32 bitset) {
   for (sleeper* s = b.first; s && n < count;) {
     sleeper* next = s->next;
     if (s->address == address && (s->bitset & bitset)) {
+      thread* who = s->who;
       b.take(*s);
-      s->woken.store(true, std::memory_order_release);
-      sched::unpark(s->who);  // it takes the bucket's lock before it goes, so it is still there
+      sched::hold(who);
+      s->woken.store(true, std::memory_order_release);  // from here on the sleeper may be gone, and its thread too
+      sched::unpark(who);
+      sched::drop(who);
       n++;
     }
     s = next;
   }
   return n;
+}
+
+[[gnu::noinline]] usize wake_some(bucket& b, uptr address, usize count, u32 bitset) {
+  lock_guard g(b.lock);
+  return wake_locked(b, address, count, bitset);
 }
 
 }  // namespace
@@ -108,11 +125,12 @@ status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
   me.who = current();
   me.address = reinterpret_cast<uptr>(address);
   me.bitset = bitset;
+  bucket_of(me.address).waiting.fetch_add(1);
   status queued = with_word(address, false, [&](bool& again) -> status {
     bucket& b = bucket_of(me.address);
     lock_guard g(b.lock);
     u32 value;
-    if (!mm::read_u32_nofault(value, address)) {
+    if (!read_word(value, address)) {
       again = true;
       return {};
     }
@@ -121,8 +139,10 @@ status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
     b.push(me);
     return {};
   });
-  if (!queued)
+  if (!queued) {
+    bucket_of(me.address).waiting.fetch_sub(1);
     return queued;
+  }
 
   status result = {};
   while (!me.woken.load(std::memory_order_acquire)) {
@@ -135,23 +155,29 @@ status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
       break;
     }
   }
-  const u64 flags = save_flags_and_disable();
-  bucket& b = lock_bucket(me);
-  if (me.woken.load(std::memory_order_relaxed)) {
-    result = {};  // woken after all: the wake counts
+  if (me.woken.load(std::memory_order_acquire)) {
+    result = {};  // a wake counts, even if the time was up or a signal came
   } else {
-    b.take(me);
+    const u64 flags = save_flags_and_disable();
+    bucket& b = lock_bucket(me);
+    if (me.woken.load(std::memory_order_acquire)) {
+      result = {};
+    } else {
+      b.take(me);
+    }
+    b.lock.unlock();
+    restore_flags(flags);
   }
-  b.lock.unlock();
-  restore_flags(flags);
+  // Whoever woke it has taken it off its queue: the address changes no more.
+  bucket_of(me.address).waiting.fetch_sub(1);
   return result;
 }
 
 usize wake(u32* address, usize count, u32 bitset) {
   const uptr a = reinterpret_cast<uptr>(address);
   bucket& b = bucket_of(a);
-  lock_guard g(b.lock);
-  return wake_locked(b, a, count, bitset);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the program's change of the word comes first
+  return b.waiting.load() == 0 ? usize{0} : wake_some(b, a, count, bitset);
 }
 
 result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count, const u32* expected) {
@@ -174,7 +200,7 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
     }
     status r = {};
     u32 value = 0;
-    if (expected && !mm::read_u32_nofault(value, from)) {
+    if (expected && !read_word(value, from)) {
       again = true;
     } else if (expected && value != *expected) {
       r = errc::again;
@@ -185,8 +211,10 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
         sleeper* next = w->next;
         if (w->address == a && a != target) {
           b1.take(*w);
+          b2.waiting.fetch_add(1);
           __atomic_store_n(&w->address, target, __ATOMIC_RELEASE);
           b2.push(*w);
+          b1.waiting.fetch_sub(1);
           moved++;
         }
         w = next;

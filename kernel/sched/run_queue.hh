@@ -45,13 +45,11 @@ struct alignas(64) run_queue {
 
 run_queue& queue_of(unsigned cpu);
 
-// Time a thread of normal weight runs while others wait, and before a newly woken one may push it aside.
-inline constexpr u64 slice_ns = 3'000'000;
+// Before a newly woken one may push it aside a thread runs at least this long.
 inline constexpr u64 granularity_ns = 1'000'000;
 inline constexpr u64 slice_min_ns = 100'000;
 
 void make_ready(thread* t);
-void destroy(thread* t);
 // End of this CPU's current slice (never: none is running out).
 u64& slice_end();
 

@@ -18,10 +18,6 @@ std::atomic<u32>& mm::nofault_depth() {
   return current()->nofault;
 }
 
-thread* current() {
-  return SOLASTER_GS_READ(thread*, 8);
-}
-
 namespace sched {
 namespace {
 
@@ -75,8 +71,7 @@ unsigned choose_cpu(const thread* t) {
 }
 
 u64 slice_of(const thread* t) {
-  const u64 ns = slice_ns * t->weight.load(std::memory_order_relaxed) / weight_normal;
-  return ns < slice_min_ns ? slice_min_ns : ns;
+  return t->slice_ns.load(std::memory_order_relaxed);
 }
 
 // The CPU has more to do than it runs: make sure its slice ends.
@@ -96,10 +91,12 @@ void press(unsigned cpu) {
       c.current->slice_start_ns + (granularity_ns < slice_of(c.current) ? granularity_ns : slice_of(c.current));
   if (slice_ends[me] <= end)
     return;  // somebody waits already, and the timer is set
+  slice_ends[me] = end;
+  if (c.timer_armed_for <= end)
+    return;  // it comes in time, and looks
   if (now_ns() >= end) {
     set_need_resched();
   } else {
-    slice_ends[me] = end;
     rearm_local_timer();
   }
 }
@@ -151,7 +148,7 @@ void save_extended(thread* t) {
     t->saved = saved_in::light;
     this_cpu_data()->xstate_owner = nullptr;
   } else {
-    xstate_save(t->xstate);
+    xstate_switch_out(t->xstate);
     t->saved = saved_in::area;
     this_cpu_data()->xstate_owner = t;
   }
@@ -165,7 +162,7 @@ void load_extended(thread* t) {
     xstate_load_light(t->light);
     c->xstate_owner = nullptr;
   } else if (t->saved == saved_in::area_only || c->xstate_owner != t) {
-    xstate_load(t->xstate);
+    xstate_switch_in(t->xstate);
     c->xstate_owner = t;
   }
   if (c->fs_base != t->fs_base) {
@@ -211,7 +208,7 @@ void switch_to(thread* me, thread* next, u64 now) {
 
 // The next thread of this CPU's queue, else one of another's; null: there is none. `me`, which runs, may be among them:
 // if it may not stay here it is marked as leaving.
-thread* choose_next() {
+[[gnu::always_inline]] inline thread* choose_next() {
   per_cpu* c = this_cpu_data();
   run_queue& q = queues[c->number];
   while (q.count.load(std::memory_order_relaxed)) {
@@ -254,6 +251,17 @@ void halt() {
   c->current->run_start_ns = now;
 }
 
+// Until there is a thread to run; null: `me` has been woken, or moved, on the way.
+[[gnu::noinline]] thread* idle_in_place(thread* me) {
+  thread* next;
+  do {
+    halt();
+    clear_need_resched();
+    next = choose_next();
+  } while (!next && me->state.load(std::memory_order_relaxed) == thread_state::parked);
+  return next;
+}
+
 // Interrupts off. The current thread's state says whether it stays ready. When there is nothing to run, the CPU idles
 // right here, on the sleeping thread's stack: the common case of one thread that waits for a device costs no switch.
 void schedule() {
@@ -280,11 +288,7 @@ void schedule() {
   if (!next && !me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::parked) {
     slice = never;
     account(me, now_ns());
-    do {
-      halt();
-      clear_need_resched();
-      next = choose_next();
-    } while (!next && me->state.load(std::memory_order_relaxed) == thread_state::parked);
+    next = idle_in_place(me);
   }
   if (!next)
     next = c->idle;
@@ -295,7 +299,8 @@ void schedule() {
   const u64 now = now_ns();
   if (contended) {
     slice = now + slice_of(next);
-    rearm_local_timer();
+    if (slice < c->timer_armed_for)
+      rearm_local_timer();
   }
   if (next == me) {
     me->slice_start_ns = now;
@@ -532,13 +537,14 @@ void order_all_cpus() {
   interrupt_cpus(others);
 }
 
+// A step of nice is a fifth to a quarter of the time, as on Linux.
 void set_nice(thread* t, int nice) {
-  u32 weight = weight_normal;
+  u64 slice = slice_normal_ns;
   for (int n = nice < nice_min ? nice_min : nice; n < 0; n++)
-    weight = weight * 5 / 4;
+    slice = slice * 5 / 4;
   for (int n = nice > nice_max ? nice_max : nice; n > 0; n--)
-    weight = weight * 4 / 5;
-  t->weight.store(weight, std::memory_order_relaxed);
+    slice = slice * 4 / 5;
+  t->slice_ns.store(slice < slice_min_ns ? slice_min_ns : slice, std::memory_order_relaxed);
 }
 
 unsigned cpu_count() {

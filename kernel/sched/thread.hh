@@ -48,8 +48,8 @@ enum class saved_in : u8 {
   light       // in `light`; the rest is lost, as a C call may lose it
 };
 
-// Nice 0; a thread of weight w gets w / weight_normal of a slice.
-inline constexpr u32 weight_normal = 1024;
+// Time that a thread of nice 0 runs while others wait.
+inline constexpr u64 slice_normal_ns = 3'000'000;
 
 struct thread {
   // Offsets 0..39 are known to entry.S.
@@ -67,8 +67,8 @@ struct thread {
   std::atomic<thread_state> state{thread_state::fresh};
   std::atomic<u64> run_ns{0};          // CPU time (CLOCK_THREAD_CPUTIME_ID without the current slice: use cpu_time_ns)
   std::atomic<u64> affinity{~u64{0}};  // bit per CPU; change with set_affinity
-  std::atomic<u32> weight{weight_normal};
-  u32 cpu = 0;  // where it runs or ran last
+  std::atomic<u64> slice_ns{slice_normal_ns};  // change with set_nice
+  u32 cpu = 0;                                 // where it runs or ran last
 
   // private to sched/
   std::atomic<wake_token> token{wake_token::none};
@@ -101,8 +101,14 @@ result<thread*> create_kernel_thread(const char* name, void (*entry)(void*), voi
 // extended state of `copy_xstate_from` (the current thread for clone; null: that of a new program).
 result<thread*> create_program_thread(const char* name, const trap_frame& start, u64 fs_base, thread* copy_xstate_from);
 void start(thread* t);  // puts it on a run queue
-void hold(thread* t);   // one more reference
-void drop(thread* t);   // one less; the last frees it (never the running thread's own)
+void destroy(thread* t);
+inline void hold(thread* t) {  // one more reference
+  t->references.fetch_add(1, std::memory_order_relaxed);
+}
+inline void drop(thread* t) {  // one less; the last frees it (never the running thread's own)
+  if (t->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    destroy(t);
+}
 [[noreturn]] void exit_current();
 // The current kernel thread becomes a program thread: jumps to the program with these registers.
 [[noreturn]] void enter_program(const trap_frame& start);

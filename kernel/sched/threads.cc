@@ -98,7 +98,7 @@ result<thread*> create_program_thread(const char* name, const trap_frame& start,
     KCHECK(copy_from == current());
     xstate_save(area);
     t->affinity.store(copy_from->affinity.load());
-    t->weight.store(copy_from->weight.load());
+    t->slice_ns.store(copy_from->slice_ns.load());
   }
   auto* frame = reinterpret_cast<trap_frame*>(t->kernel_stack_top - sizeof(trap_frame));
   *frame = start;
@@ -110,15 +110,6 @@ result<thread*> create_program_thread(const char* name, const trap_frame& start,
 
 void start(thread* t) {
   make_ready(t);
-}
-
-void hold(thread* t) {
-  t->references.fetch_add(1, std::memory_order_relaxed);
-}
-
-void drop(thread* t) {
-  if (t->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
-    destroy(t);
 }
 
 void destroy(thread* t) {

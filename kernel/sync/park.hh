@@ -2,12 +2,15 @@
 // above.
 #pragma once
 
+#include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/lib/types.hh"
 
 namespace solaster::kernel {
 
 struct thread;
-thread* current();
+inline thread* current() {
+  return SOLASTER_GS_READ(thread*, 8);
+}
 
 namespace sched {
 

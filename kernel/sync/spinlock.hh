@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "kernel/arch/x86_64/cpu.hh"
+#include "kernel/arch/x86_64/per_cpu.hh"
 #include "kernel/lib/types.hh"
 
 namespace solaster::kernel {
@@ -33,13 +34,35 @@ class spinlock {
  public:
   explicit constexpr spinlock(rank r) : _rank(r) {}
   spinlock(const spinlock&) = delete;
-  void lock();  // interrupts must be off
-  void unlock();
+  void lock() {  // interrupts must be off
+    per_cpu* c = this_cpu_data();
+    check_rank(c);
+    u32 expected = 0;
+    if (!_owner.compare_exchange_strong(expected, c->number + 1, std::memory_order_acquire, std::memory_order_relaxed))
+        [[unlikely]]
+      wait_for_owner(c);
+    c->lock_ranks[c->locks_held++] = static_cast<u8>(_rank);
+  }
+  void unlock() {
+    per_cpu* c = this_cpu_data();
+    if (c->locks_held == 0 || _owner.load(std::memory_order_relaxed) != c->number + 1) [[unlikely]]
+      wrong_use();
+    c->locks_held--;
+    _owner.store(0, std::memory_order_release);
+  }
   bool try_lock();
-  bool is_locked() const { return _owner.load(std::memory_order_relaxed) != 0; }
-  bool is_mine() const;
 
  private:
+  static constexpr u32 ranks_max = sizeof(per_cpu::lock_ranks);
+
+  void check_rank(const per_cpu* c) const {
+    const u32 held = c->locks_held;
+    if (held && (held >= ranks_max || c->lock_ranks[held - 1] >= static_cast<u8>(_rank))) [[unlikely]]
+      wrong_use();
+  }
+  [[gnu::cold]] void wait_for_owner(const per_cpu* c);
+  [[gnu::cold, noreturn]] static void wrong_use();  // not by rank, or not by who holds it: CHECKs of every build
+
   std::atomic<u32> _owner{0};  // CPU number + 1
   rank _rank;
 };

@@ -117,13 +117,9 @@ bool wait_queue::is_valid() {
 // twice counts itself in _starving before its next try. While that is not zero only such threads take the lock, and
 // unlock wakes everybody: so one of them is among those that try, and the others sleep again without a loss, since the
 // starving one's unlock wakes the next.
-void mutex::lock() {
+void mutex::lock_slowly() {
   constexpr int patience = 2;
-  thread* me = current();
   KCHECK(!is_mine());
-  thread* nobody = nullptr;
-  if (_starving.load() == 0 && _owner.compare_exchange_strong(nobody, me))
-    return;
   _waiting.fetch_add(1);
   int tries = 0;
   bool is_starving = false;
@@ -141,16 +137,7 @@ void mutex::lock() {
   _waiting.fetch_sub(1);
 }
 
-bool mutex::try_lock() {
-  thread* nobody = nullptr;
-  return _owner.compare_exchange_strong(nobody, current());
-}
-
-void mutex::unlock() {
-  KCHECK(is_mine());
-  _owner.store(nullptr);
-  if (_waiting.load() == 0)
-    return;
+void mutex::wake_next() {
   if (_starving.load()) {
     _queue.wake_all();
   } else {
@@ -158,8 +145,8 @@ void mutex::unlock() {
   }
 }
 
-bool mutex::is_mine() const {
-  return _owner.load(std::memory_order_relaxed) == current();
+void mutex::wrong_use() {
+  panic("a mutex is given up by who does not hold it");
 }
 
 }  // namespace solaster::kernel

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernel/lib/types.hh"
+#include "kernel/sync/park.hh"
 #include "kernel/sync/spinlock.hh"
 
 namespace solaster::kernel {
@@ -59,12 +60,29 @@ class mutex {
  public:
   constexpr mutex() = default;
   mutex(const mutex&) = delete;
-  void lock();
-  bool try_lock();
-  void unlock();
-  bool is_mine() const;
+  void lock() {
+    thread* nobody = nullptr;
+    if (_starving.load() != 0 || !_owner.compare_exchange_strong(nobody, current())) [[unlikely]]
+      lock_slowly();
+  }
+  bool try_lock() {
+    thread* nobody = nullptr;
+    return _owner.compare_exchange_strong(nobody, current());
+  }
+  void unlock() {
+    if (!is_mine()) [[unlikely]]
+      wrong_use();
+    _owner.store(nullptr);
+    if (_waiting.load() != 0) [[unlikely]]
+      wake_next();
+  }
+  bool is_mine() const { return _owner.load(std::memory_order_relaxed) == current(); }
 
  private:
+  [[gnu::cold]] void lock_slowly();
+  [[gnu::cold]] void wake_next();
+  [[gnu::cold, noreturn]] static void wrong_use();
+
   std::atomic<thread*> _owner{nullptr};
   std::atomic<u32> _waiting{0};
   std::atomic<u32> _starving{0};  // waiters that have been passed over too often: only they may take it

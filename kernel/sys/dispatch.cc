@@ -63,7 +63,7 @@ bool is_probe(u64 number) {
 extern "C" long syscall_dispatch(syscall_frame* frame) {
   u64 number = frame->error;
   auto& task = task::current_task();
-  if (task.restart_call && task.restart_call != number + 1)
+  if (task.restart_call && task.restart_call != number + 1) [[unlikely]]
     task.restart_call = 0;
   if (number >= sys::numbers_max || !sys::table.entries[number].handler) [[unlikely]]
     return sys::refuse_call(number);
@@ -71,7 +71,7 @@ extern "C" long syscall_dispatch(syscall_frame* frame) {
   auto r = sys::table.entries[number].handler(c);
   if (r)
     return *r;
-  if (int(r.error()) >= int(restart_if_asked))
+  if (int(r.error()) >= int(restart_if_asked)) [[unlikely]]
     current()->work_pending.store(1);  // settled on the way out
   return -i64(r.error());
 }

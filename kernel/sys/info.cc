@@ -17,34 +17,6 @@ namespace {
 
 constexpr usize random_piece = 256;
 
-abi::rlimit limit_of(int resource) {
-  constexpr u64 none = abi::rlim_infinity;
-  switch (resource) {
-    case abi::rlimit_stack:
-      return {task::main_stack_bytes, task::main_stack_bytes};
-    case abi::rlimit_core:
-      return {0, 0};
-    case abi::rlimit_nofile:
-      return {fs::descriptors_max, fs::descriptors_max};
-    case abi::rlimit_nproc:
-      return {task::threads_max, task::threads_max};
-    case 11:  // RLIMIT_SIGPENDING
-    case 13:  // RLIMIT_NICE
-    case 14:
-      return {0, 0};  // RLIMIT_RTPRIO
-    default:
-      return {none, none};
-  }
-}
-
-status check_limit(int resource, const abi::rlimit& wanted) {
-  if (wanted.cur > wanted.max)
-    return errc::inval;
-  if (resource == abi::rlimit_nofile && wanted.max > limit_of(resource).max)
-    return errc::perm;
-  return {};
-}
-
 }  // namespace
 
 answer sys_uname(call& c) {
@@ -118,33 +90,6 @@ answer sys_getresuid(call& c) {
 }
 answer sys_getresgid(call& c) {
   return sys_getresuid(c);
-}
-
-answer sys_getrlimit(call& c) {
-  if (c.u(0) >= u64{abi::rlimit_count})
-    return errc::inval;
-  TRY(write_struct(c.u(1), limit_of(c.i(0))));
-  return 0;
-}
-
-answer sys_setrlimit(call& c) {
-  if (c.u(0) >= u64{abi::rlimit_count})
-    return errc::inval;
-  TRY(check_limit(c.i(0), TRY(read_struct<abi::rlimit>(c.u(1)))));
-  return 0;
-}
-
-answer sys_prlimit64(call& c) {
-  if (c.i(0) != 0 && c.i(0) != task::process_id)
-    return errc::srch;
-  if (c.u(1) >= u64{abi::rlimit_count})
-    return errc::inval;
-  auto old = limit_of(c.i(1));
-  if (c.u(2))
-    TRY(check_limit(c.i(1), TRY(read_struct<abi::rlimit>(c.u(2)))));
-  if (c.u(3))
-    TRY(write_struct(c.u(3), old));
-  return 0;
 }
 
 answer sys_getrandom(call& c) {

@@ -49,7 +49,7 @@ result<u64> futex_deadline(const call& c, int command, bool is_realtime) {
   return i64(wanted) > offset ? wanted - u64(offset) : 0;
 }
 
-answer futex_wait(call& c, int command, bool is_realtime) {
+[[gnu::noinline]] answer futex_wait(call& c, int command, bool is_realtime) {
   u32 bitset = command == abi::futex_wait ? futex::match_any : u32(c.u(5));
   if (bitset == 0)
     return errc::inval;
@@ -105,7 +105,16 @@ status check_word(const call& c, u64 address) {
   return {};
 }
 
-answer futex_wake_op(call& c) {
+[[gnu::noinline]] answer futex_requeue(call& c, bool compares) {
+  const u32 expected = u32(c.u(5));
+  if (c.u(4) & 3 || c.i(2) < 0 || c.i(3) < 0)
+    return errc::inval;
+  TRY(check_word(c, c.u(4)));
+  return i64(TRY(futex::requeue(c.p<u32>(0), usize(u32(c.u(2))), c.p<u32>(4), usize(u32(c.u(3))),
+                                compares ? &expected : nullptr)));
+}
+
+[[gnu::noinline]] answer futex_wake_op(call& c) {
   if (c.u(4) & 3)
     return errc::inval;
   TRY(check_word(c, c.u(4)));
@@ -241,33 +250,29 @@ answer sys_get_robust_list(call& c) {
 }
 
 answer sys_futex(call& c) {
-  int command = c.i(1) & ~(abi::futex_private_flag | abi::futex_clock_realtime_flag);
-  bool is_realtime = c.i(1) & abi::futex_clock_realtime_flag;
+  const int command = c.i(1) & ~(abi::futex_private_flag | abi::futex_clock_realtime_flag);
+  // What a program with contended locks does all the time: straight to it.
+  if (c.i(1) == (abi::futex_wake | abi::futex_private_flag) && !(c.u(0) & 3) && mm::is_program_range(c.u(0), 4))
+    return i64(futex::wake(c.p<u32>(0), usize(u32(c.u(2)))));
+  const bool is_realtime = c.i(1) & abi::futex_clock_realtime_flag;
   if (is_realtime && command != abi::futex_wait_bitset)
     return errc::nosys;
   if (c.u(0) & 3)
     return errc::inval;
   TRY(check_word(c, c.u(0)));
-  usize count = usize(u32(c.u(2)));
   switch (command) {
     case abi::futex_wait:
     case abi::futex_wait_bitset:
       return futex_wait(c, command, is_realtime);
     case abi::futex_wake:
-      return i64(futex::wake(c.p<u32>(0), count));
+      return i64(futex::wake(c.p<u32>(0), usize(u32(c.u(2)))));
     case abi::futex_wake_bitset:
       if (u32(c.u(5)) == 0)
         return errc::inval;
-      return i64(futex::wake(c.p<u32>(0), count, u32(c.u(5))));
+      return i64(futex::wake(c.p<u32>(0), usize(u32(c.u(2))), u32(c.u(5))));
     case abi::futex_requeue:
-    case abi::futex_cmp_requeue: {
-      u32 expected = u32(c.u(5));
-      if (c.u(4) & 3 || c.i(2) < 0 || c.i(3) < 0)
-        return errc::inval;
-      TRY(check_word(c, c.u(4)));
-      return i64(TRY(futex::requeue(c.p<u32>(0), count, c.p<u32>(4), usize(u32(c.u(3))),
-                                    command == abi::futex_cmp_requeue ? &expected : nullptr)));
-    }
+    case abi::futex_cmp_requeue:
+      return futex_requeue(c, command == abi::futex_cmp_requeue);
     case abi::futex_wake_op:
       return futex_wake_op(c);
     default:

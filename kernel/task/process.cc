@@ -82,7 +82,7 @@ task_state* create_task(thread* who, signal_set blocked) {
   t->blocked = blocked;
   auto& p = the_process();
   lock_guard guard(p.signal_lock);
-  if (p.thread_count >= threads_max) {
+  if (p.thread_count >= threads_max || u64(p.thread_count) >= p.limits[abi::rlimit_nproc].cur) {
     guard.unlock();
     delete t;
     return nullptr;

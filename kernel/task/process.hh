@@ -10,6 +10,7 @@
 
 #include "kernel/abi/elf.hh"
 #include "kernel/abi/signal.hh"
+#include "kernel/abi/task.hh"
 #include "kernel/fs/fd_table.hh"
 #include "kernel/fs/path.hh"
 #include "kernel/lib/errno.hh"
@@ -92,6 +93,24 @@ struct process {
   usize auxv_count = 0;
   u64 started_ns = 0;
   bool is_dumpable = true;
+  abi::rlimit limits[abi::rlimit_count] = {
+      {abi::rlim_infinity, abi::rlim_infinity},    // CPU
+      {abi::rlim_infinity, abi::rlim_infinity},    // FSIZE
+      {abi::rlim_infinity, abi::rlim_infinity},    // DATA
+      {main_stack_bytes, main_stack_bytes},        // STACK
+      {0, 0},                                      // CORE
+      {abi::rlim_infinity, abi::rlim_infinity},    // RSS
+      {threads_max, threads_max},                  // NPROC
+      {fs::descriptors_max, fs::descriptors_max},  // NOFILE
+      {abi::rlim_infinity, abi::rlim_infinity},    // MEMLOCK
+      {abi::rlim_infinity, abi::rlim_infinity},    // AS
+      {abi::rlim_infinity, abi::rlim_infinity},    // LOCKS
+      {queued_signals_max, queued_signals_max},    // SIGPENDING
+      {0, 0},                                      // MSGQUEUE
+      {0, 0},                                      // NICE
+      {0, 0},                                      // RTPRIO
+      {abi::rlim_infinity, abi::rlim_infinity},    // RTTIME
+  };  // guarded by signal_lock
   std::atomic<bool> has_membarrier{false};  // registered for the expedited command
 
   // The lock of everything about signals and of the list of threads. Rank: signal; taken from interrupts.

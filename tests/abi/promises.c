@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -162,8 +163,57 @@ static void cpu_clocks(void) {
   printf("nobody's: %s\n", error(clock_gettime((clockid_t)(~(unsigned)999999 << 3 | 6), &own)));
 }
 
+static void limits(void) {
+  struct rlimit old, r, now;
+  printf("getrlimit: %s, no such limit: %s, bad pointer: %s\n", error(getrlimit(RLIMIT_NOFILE, &old)),
+         error(raw(SYS_getrlimit, 99, (long)&r, 0)), error(raw(SYS_getrlimit, RLIMIT_NOFILE, 8, 0)));
+  r = (struct rlimit){30, 20};
+  printf("soft above hard: %s\n", error(setrlimit(RLIMIT_NOFILE, &r)));
+  r = (struct rlimit){20, old.rlim_max};
+  printf("20 files: %s", error(setrlimit(RLIMIT_NOFILE, &r)));
+  getrlimit(RLIMIT_NOFILE, &now);
+  int fd, last = -1;
+  while ((fd = dup(0)) >= 0)
+    last = fd;
+  printf(", now %d, the last is %d, then %s, dup2 to 25: %s\n", (int)now.rlim_cur, last, error(fd), error(dup2(0, 25)));
+  for (fd = 3; fd <= last; fd++)
+    close(fd);
+  setrlimit(RLIMIT_NOFILE, &old);
+  printf("dup2 to 25 again: %d\n", dup2(0, 25));
+  r = (struct rlimit){0, 0};
+  printf("no core: %s", error(setrlimit(RLIMIT_CORE, &r)));
+  getrlimit(RLIMIT_CORE, &now);
+  printf(", now %d %d\n", (int)now.rlim_cur, (int)now.rlim_max);
+  // None of the signals finds room, but kill's, which needs none.
+  sigset_t s;
+  sigemptyset(&s);
+  sigaddset(&s, SIGRTMIN);
+  sigprocmask(SIG_BLOCK, &s, NULL);
+  getrlimit(RLIMIT_SIGPENDING, &old);
+  r = (struct rlimit){0, old.rlim_max};
+  printf("no signals: %s", error(setrlimit(RLIMIT_SIGPENDING, &r)));
+  int sent = 0;
+  for (int i = 0; i < 10; i++)
+    sent += sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = i}) == 0;
+  printf(", sent %d, then %s, kill: %s\n", sent, error(sigqueue(getpid(), SIGRTMIN, (union sigval){0})),
+         error(kill(getpid(), SIGRTMIN)));
+  int taken = 0;
+  struct timespec zero = {0, 0};
+  while (sigtimedwait(&s, NULL, &zero) > 0)
+    taken++;
+  printf("taken %d\n", taken);
+  struct rlimit64 {
+    unsigned long long soft, hard;
+  } before, wanted = {8, old.rlim_max};
+  printf("prlimit: %s", error(syscall(SYS_prlimit64, 0, RLIMIT_SIGPENDING, &wanted, &before)));
+  printf(", was %d", (int)before.soft);
+  syscall(SYS_prlimit64, 0, RLIMIT_SIGPENDING, NULL, &before);
+  printf(", is %d, nobody: %s\n", (int)before.soft, error(syscall(SYS_prlimit64, 999999, RLIMIT_CORE, NULL, &before)));
+}
+
 int main(void) {
   flags();
+  limits();
   scheduling();
   shares();
   cpu_clocks();

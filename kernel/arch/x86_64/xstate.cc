@@ -94,6 +94,23 @@ void xstate_load(void* area) {
   }
 }
 
+void xstate_switch_out(void* area) {
+  if (has_xsave) [[likely]] {
+    asm volatile("xsave64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)) : "memory");
+  } else {
+    asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+  }
+}
+
+void xstate_switch_in(const void* area) {
+  if (has_xsave) [[likely]] {
+    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
+                 : "memory");
+  } else {
+    asm volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+  }
+}
+
 void xstate_initialise_area(void* area) {
   memset(area, 0, size);
   auto* h = static_cast<area_header*>(area);

@@ -13,6 +13,9 @@ struct light_xstate {
 
 void xstate_initialise_cpu();
 void xstate_initialise_area(void* area);
+// A thread's own area, whose header nobody but XSAVE and xstate_initialise_area writes: nothing to be cleaned.
+void xstate_switch_out(void* area);
+void xstate_switch_in(const void* area);
 void xstate_save_light(light_xstate& s);
 void xstate_load_light(const light_xstate& s);
 
