@@ -1,5 +1,6 @@
-// The direct interface by its contract. On Linux there is none, and every line says ok for that reason: the framework
-// then uses system calls instead. In the guest there must be one: the kernel's name says where this runs.
+// The direct interface by its contract. On Linux there is none: nothing is checked, and nothing but the last line
+// printed. In the guest there must be one (the kernel's name says where this runs), and every check that fails is a
+// line more.
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
@@ -55,10 +56,13 @@ static const struct solaster_direct* find_table(void) {
   return NULL;
 }
 
-static void say(const char* what, int ok) {
-  printf("%s: %s\n", what, !d || ok ? "ok" : "WRONG");
+static int checks;
+static void check(const char* what, int ok) {
+  checks++;
+  if (!ok)
+    printf("%s: WRONG\n", what);
 }
-#define CHECK(what, expression) say(what, d && (expression))
+#define CHECK(what, expression) check(what, expression)
 
 static uint64_t now(void) {
   struct timespec t;
@@ -94,8 +98,6 @@ static void* second(void* p) {
 }
 
 static void shards(void) {
-  if (!d)
-    return;
   uint64_t begin = now();
   int timed_out = d->wait(begin + 5000000);
   uint64_t passed = now() - begin;
@@ -144,8 +146,6 @@ static int call_on(char* top, int (*function)(uint32_t), uint32_t argument) {
   return result;
 }
 static void fresh_stacks(void) {
-  if (!d)
-    return;
   stop = 0;
   second_bound = -1000;
   pthread_t t;
@@ -174,8 +174,6 @@ static void* foreign(void* p) {
   return p;
 }
 static void foreign_threads(void) {
-  if (!d)
-    return;
   pthread_t t;
   (void)d->wait(1);
   pthread_create(&t, NULL, foreign, NULL);
@@ -185,8 +183,6 @@ static void foreign_threads(void) {
 }
 
 static void memory(void) {
-  if (!d)
-    return;
   uint64_t before = d->memory_available();
   struct solaster_memory_piece pieces[SOLASTER_MEMORY_PIECES_MAX];
   uint32_t count = SOLASTER_MEMORY_PIECES_MAX;
@@ -211,8 +207,6 @@ static void memory(void) {
 }
 
 static void nics(void) {
-  if (!d)
-    return;
   int n = d->nic_count();
   struct solaster_nic nic;
   int right = n >= 0;
@@ -227,8 +221,6 @@ static void nics(void) {
 }
 
 static void rest(void) {
-  if (!d)
-    return;
   uint64_t a = read_clock(), b = now(), c = read_clock();
   CHECK("one clock", a <= b && b <= c && c - a < 1000000000);
   unsigned char bytes[1000] = {0};
@@ -259,8 +251,6 @@ static void* nobody(void* p) {
 }
 
 static void preemption(void) {
-  if (!d)
-    return;
   volatile uint32_t* flag = d->preempt_flag();
   CHECK("a flag to look at", flag && *flag == 0);
   if (!flag)
@@ -296,41 +286,7 @@ int main(void) {
     return 1;
   }
   if (!d) {
-    // The same lines as in the guest.
-    static const char* const lines[] = {"table",
-                                        "bind",
-                                        "bind elsewhere",
-                                        "a deadline passes",
-                                        "the past",
-                                        "the token sticks",
-                                        "nobody there",
-                                        "a second shard",
-                                        "back and forth",
-                                        "rounding mode kept",
-                                        "a wake for a thread that has ended",
-                                        "wake on a stack that is not there yet",
-                                        "a foreign thread",
-                                        "memory in pieces",
-                                        "less is left",
-                                        "too much",
-                                        "bad pointers",
-                                        "NICs",
-                                        "one clock",
-                                        "entropy",
-                                        "entropy is not zero",
-                                        "log a bad pointer",
-                                        "statistics",
-                                        "claim a signal",
-                                        "it wakes",
-                                        "and is taken once",
-                                        "a flag to look at",
-                                        "it goes up in time",
-                                        "and not before",
-                                        "taken back",
-                                        "the last call counts",
-                                        "no shard"};
-    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++)
-      say(lines[i], 1);
+    puts("done");
     return 0;
   }
   cpus = d->cpu_count();
@@ -344,5 +300,6 @@ int main(void) {
   nics();
   rest();
   preemption();
+  puts(checks >= 20 ? "done" : "hardly anything was checked");
   return 0;
 }
