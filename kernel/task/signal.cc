@@ -32,7 +32,9 @@ bool make_pending(process& p, pending_signals& pending, int number, const abi::s
   const bool is_real_time = number >= first_real_time_signal;
   if (!is_real_time && (pending.set & signal_bit(number)))
     return true;  // the first stays
-  auto* entry = !is_real_time || p.queued_signals < p.limits[abi::rlimit_sigpending].cur ? new (std::nothrow) queued_signal : nullptr;
+  auto* entry = !is_real_time || p.queued_signals < p.limits[abi::rlimit_sigpending].cur ? new (std::nothrow)
+                                                                                               queued_signal
+                                                                                         : nullptr;
   if (!entry && is_real_time && info.code != abi::si_user)
     return false;
   pending.set |= signal_bit(number);
