@@ -24,8 +24,10 @@ extern "C" {
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 extern const char __executable_start[] __attribute__((visibility("hidden")));
 extern const char etext[] __attribute__((visibility("hidden")));
-// libstdc++'s demangler without an allocation: it hands out pieces of the name.
-int __gcclibcxx_demangle_callback(const char* mangled, void (*take)(const char*, size_t, void*), void* context);
+// libstdc++'s demangler without an allocation: it hands out pieces of the name. Weak: the shared library, which only
+// builds with sanitizers use, keeps it to itself.
+[[gnu::weak]] int __gcclibcxx_demangle_callback(const char* mangled, void (*take)(const char*, size_t, void*),
+                                                void* context);
 }
 
 namespace solaster::internal {
@@ -167,7 +169,7 @@ std::string_view demangle(const char* mangled, readable_name& out) noexcept {
     std::memcpy(o.text + o.length, piece, n);
     o.length += n;
   };
-  if (__gcclibcxx_demangle_callback(mangled, take, &out) != 0) {
+  if (!__gcclibcxx_demangle_callback || __gcclibcxx_demangle_callback(mangled, take, &out) != 0) {
     return mangled;
   }
   shorten(out);

@@ -8,7 +8,7 @@ namespace solaster::kernel::task {
 namespace {
 
 // Encodings of pointers (DW_EH_PE_*): those that linkers for x86-64 write.
-constexpr u8 encoded_sdata4 = 0x0b, relative_to_here = 0x10, relative_to_table = 0x30, indirect = 0x80;
+constexpr u8 encoded_sdata4 = 0x0b, relative_to_here = 0x10, relative_to_table = 0x30;
 constexpr unsigned states_max = 8;  // remembered at once
 constexpr usize augmentation_max = 8;
 
