@@ -17,6 +17,7 @@ namespace solaster::kernel::direct {
 // fault is still the program's own: at depth 0 and with interrupts on. Inside, a fault could not be served where
 // interrupts are off.
 [[gnu::always_inline]] inline void touch_stack() {
+  // SAFETY: it changes no bit.
   asm volatile("orl $0, %c0(%%rsp)" ::"i"(-static_cast<int>(SOLASTER_DIRECT_STACK)) : "memory", "cc");
 }
 
@@ -29,6 +30,7 @@ class call_scope {
   ~call_scope() {
     _thread->depth.store(_thread->depth.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
     if (need_resched() || _thread->work_pending.load(std::memory_order_relaxed))
+      // SAFETY: the handler does what a return to the program does, then comes back here.
       asm volatile("int $0xf0" ::: "memory");
   }
   call_scope(const call_scope&) = delete;

@@ -2,9 +2,18 @@
 #pragma once
 
 #include "kernel/include/solaster/direct.h"
+#include "kernel/lib/errno.hh"
 #include "kernel/lib/types.hh"
 
 namespace solaster::kernel::direct {
+
+// The table's functions answer in C: a negative error number.
+constexpr int negative(errc e) {
+  return -static_cast<int>(e);
+}
+inline constexpr int eperm = negative(errc::perm), esrch = negative(errc::srch), eintr = negative(errc::intr),
+                     efault = negative(errc::fault), ebusy = negative(errc::busy), enodev = negative(errc::nodev),
+                     einval = negative(errc::inval), enospc = negative(errc::nospc);
 
 int shard_bind(u32 shard, u32 cpu);
 int wait(u64 deadline);

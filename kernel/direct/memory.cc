@@ -6,13 +6,9 @@
 #include "kernel/mm/shard_memory.hh"
 #include "kernel/mm/user_access.hh"
 
+// SAFETY (file): addresses that were just mapped, as the program will use them.
+
 namespace solaster::kernel::direct {
-namespace {
-
-constexpr int efault = -14, einval = -22;
-
-}  // namespace
-
 int shard_memory(u64 bytes, void** base, solaster_memory_piece* pieces, u32* count) {
   return on_kernel_stack([=]() -> int {
     u32 capacity = 0;
@@ -25,7 +21,7 @@ int shard_memory(u64 bytes, void** base, solaster_memory_piece* pieces, u32* cou
     mm::memory_block blocks[SOLASTER_MEMORY_PIECES_MAX];
     result<mm::mapped_blocks> r = mm::map_shard_memory(bytes, blocks, capacity);
     if (!r)
-      return -static_cast<int>(r.error());
+      return negative(r.error());
     uptr at = r->base;
     for (u32 i = 0; i < r->count; i++) {
       // Devices see physical addresses.

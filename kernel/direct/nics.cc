@@ -11,10 +11,11 @@
 #include "kernel/mm/user_access.hh"
 #include "kernel/sync/wait_queue.hh"
 
+// SAFETY (file): device registers, mapped uncached; a handler's argument carries the number of a shard.
+
 namespace solaster::kernel::direct {
 namespace {
 
-constexpr int einval = -22, ebusy = -16, enodev = -19, efault = -14, enospc = -28;
 constexpr u32 nics_max = 16;
 constexpr u16 virtio_vendor = 0x1af4, modern_net = 0x1041, transitional_net = 0x1000;
 constexpr u32 net_device_id = 1, modern_version = 2;

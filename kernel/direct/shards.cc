@@ -11,8 +11,6 @@
 namespace solaster::kernel::direct {
 namespace {
 
-constexpr int einval = -22, ebusy = -16, esrch = -3, eperm = -1, eintr = -4;
-
 // `token` is the wake that wait() takes; `thread` is set once. The waker sets the token, then unparks; the waiter parks
 // only after it found no token, and park() itself remembers an unpark that came in between.
 // The timer is private to the shard's thread and to the interrupts of its CPU; the word is the program's to read and

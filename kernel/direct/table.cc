@@ -13,8 +13,6 @@
 namespace solaster::kernel::direct {
 namespace {
 
-constexpr int einval = -22, efault = -14, enodev = -19;
-
 const solaster_clock* clock() {
   return clock_parameters();
 }

@@ -13,6 +13,9 @@
 #include "kernel/sched/clock.hh"
 #include "kernel/sched/thread.hh"
 
+// SAFETY (file): functions and data become addresses in an image; the one instruction is a system call, as in a
+// program.
+
 namespace solaster::kernel::direct {
 
 namespace {

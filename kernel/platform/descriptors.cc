@@ -9,6 +9,8 @@
 #include "kernel/mm/kernel_map.hh"
 #include "kernel/sched/thread.hh"
 
+// SAFETY (file): tables are addresses as numbers by nature; what SGDT finds is what load_descriptors has loaded.
+
 namespace solaster::kernel {
 namespace {
 

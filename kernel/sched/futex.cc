@@ -7,6 +7,8 @@
 #include "kernel/sched/thread.hh"
 #include "kernel/sync/spinlock.hh"
 
+// SAFETY (file): a futex is named by its address, a number here; the word is read by guarded instructions only.
+
 namespace solaster::kernel::futex {
 namespace {
 

@@ -45,6 +45,10 @@ struct alignas(64) run_queue {
 
 run_queue& queue_of(unsigned cpu);
 
+inline bool may_run_on(const thread* t, unsigned cpu) {
+  return t->affinity.load() >> cpu & 1;
+}
+
 // Before a newly woken one may push it aside a thread runs at least this long.
 inline constexpr u64 granularity_ns = 1'000'000;
 inline constexpr u64 slice_min_ns = 100'000;

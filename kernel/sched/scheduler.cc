@@ -22,7 +22,6 @@ namespace sched {
 namespace {
 
 constexpr u32 msr_fs_base = 0xc0000100;
-constexpr int nice_min = -20, nice_max = 19;
 run_queue queues[cpus_max];
 u64 slice_ends[cpus_max];
 thread* switched_from[cpus_max];
@@ -33,10 +32,6 @@ bool is_idle_cpu(unsigned cpu) {
   per_cpu& c = cpu_data(cpu);
   return c.is_online.load(std::memory_order_acquire) && c.is_idling.load(std::memory_order_acquire) &&
          queues[cpu].count.load(std::memory_order_relaxed) == 0;
-}
-
-bool may_run_on(const thread* t, unsigned cpu) {
-  return t->affinity.load() >> cpu & 1;
 }
 
 // The CPU a ready thread goes to: its last one if that is free or nobody else is, else a free one.
@@ -227,6 +222,7 @@ void switch_to(thread* me, thread* next, u64 now) {
 }
 
 void clear_need_resched() {
+  // SAFETY: per_cpu::need_resched.
   asm volatile("movl $0, %%gs:24" ::: "memory");
 }
 
@@ -241,6 +237,7 @@ void halt() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (queues[c->number].count.load(std::memory_order_relaxed) == 0 && !need_resched()) {
     enter_lazy_tlb();
+    // SAFETY: nothing can come between sti and hlt.
     asm volatile("sti; hlt; cli" ::: "memory");
     leave_lazy_tlb();
   }
@@ -306,42 +303,6 @@ void schedule() {
     me->slice_start_ns = now;
   } else {
     switch_to(me, next, now);
-  }
-}
-
-// Returns after each of the CPUs (a bit each, not this one) has taken an interrupt that asks it to schedule.
-void interrupt_cpus(u64 wanted) {
-  KCHECK(interrupts_enabled() && this_cpu_data()->locks_held == 0);
-  u64 before[cpus_max];
-  for (u64 left = wanted; left; left &= left - 1) {
-    const unsigned cpu = static_cast<unsigned>(__builtin_ctzll(left));
-    before[cpu] = cpu_data(cpu).reschedules.load();
-    send_reschedule(cpu);
-  }
-  for (u64 left = wanted; left; left &= left - 1) {
-    const unsigned cpu = static_cast<unsigned>(__builtin_ctzll(left));
-    while (cpu_data(cpu).reschedules.load() == before[cpu])
-      cpu_relax();
-  }
-}
-
-// True: the thread waited on the queue of a CPU that it may not run on, and is on none now.
-bool take_off_wrong_queue(thread* t) {
-  for (;;) {
-    const i32 cpu = t->queued_on.load(std::memory_order_acquire);
-    if (cpu < 0 || may_run_on(t, static_cast<unsigned>(cpu)))
-      return false;
-    run_queue& q = queues[cpu];
-    lock_guard g(q.lock);
-    if (t->queued_on.load(std::memory_order_relaxed) != cpu)
-      continue;  // it was moved meanwhile
-    if (t->on_cpu.load(std::memory_order_acquire))
-      return false;  // on the stack of its CPU, which looks at the mask when it takes it
-    thread* previous = nullptr;
-    for (thread* i = q.first; i != t; i = i->next_ready)
-      previous = i;
-    q.take(previous, t);
-    return true;
   }
 }
 
@@ -466,6 +427,7 @@ extern "C" [[noreturn]] void thread_first() {
     me->entry(me->argument);
     exit_current();
   }
+  // SAFETY: create_program_thread put it there.
   auto* frame = reinterpret_cast<trap_frame*>(me->kernel_stack_top - sizeof(trap_frame));
   return_work(frame);
   return_to_frame(frame);
@@ -506,45 +468,6 @@ void idle_loop() {
     schedule();
     halt();
   }
-}
-
-status set_affinity(thread* t, u64 mask) {
-  const u64 all = cpus == 64 ? ~u64{0} : (u64{1} << cpus) - 1;
-  if (!(mask & all))
-    return errc::inval;
-  t->affinity.store(mask & all);  // its partner is claim()
-  if (t == current()) {
-    if (!may_run_on(t, this_cpu_number()))
-      reschedule();
-  } else if (take_off_wrong_queue(t)) {
-    make_ready(t);
-  } else if (t->state.load() == thread_state::running) {
-    const unsigned cpu = t->cpu;
-    if (!may_run_on(t, cpu) && cpu != this_cpu_number())
-      interrupt_cpus(u64{1} << cpu);  // what it does next there is to look at the mask again
-  }
-  // Parked: the mask is looked at when it goes on.
-  return {};
-}
-
-void order_all_cpus() {
-  u64 others = 0;
-  for (unsigned i = 0; i < cpus; i++) {
-    if (i != this_cpu_number() && cpu_data(i).is_online.load(std::memory_order_acquire))
-      others |= u64{1} << i;
-  }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  interrupt_cpus(others);
-}
-
-// A step of nice is a fifth to a quarter of the time, as on Linux.
-void set_nice(thread* t, int nice) {
-  u64 slice = slice_normal_ns;
-  for (int n = nice < nice_min ? nice_min : nice; n < 0; n++)
-    slice = slice * 5 / 4;
-  for (int n = nice > nice_max ? nice_max : nice; n > 0; n--)
-    slice = slice * 4 / 5;
-  t->slice_ns.store(slice < slice_min_ns ? slice_min_ns : slice, std::memory_order_relaxed);
 }
 
 unsigned cpu_count() {

@@ -11,6 +11,8 @@
 #include "kernel/sched/scheduler.hh"
 #include "kernel/sched/thread.hh"
 
+// SAFETY (file): stacks and save areas are memory of our own, taken apart into frames and words of known layout.
+
 namespace solaster::kernel::sched {
 
 [[noreturn]] void exit_current_switch();

@@ -18,6 +18,32 @@ struct alignas(64) timer_queue {
 };
 timer_queue queues[cpus_max];
 
+// Under the lock: no child before its parent, every link known from both ends, every timer armed and on this CPU.
+[[maybe_unused]] bool is_valid(const timer_queue& q, unsigned cpu) {
+  if (q.root && (q.root->parent || q.root->right))
+    return false;
+  for (const timer* t = q.root; t;) {
+    if (!t->is_armed || t->cpu != static_cast<i32>(cpu))
+      return false;
+    for (const timer *c = t->left, *before = t; c; before = c, c = c->right) {
+      if (c->parent != before || c->deadline < t->deadline)
+        return false;
+    }
+    // Depth first; up again by the first sibling's parent.
+    const timer* next = t->left ? t->left : t->right;
+    while (!next && t != q.root) {
+      while (t != q.root && t->parent->left != t)
+        t = t->parent;  // back to the first child
+      if (t == q.root)
+        break;
+      t = t->parent;
+      next = t->right;
+    }
+    t = next;
+  }
+  return true;
+}
+
 timer* meld(timer* a, timer* b) {
   if (!a)
     return b;
@@ -91,6 +117,7 @@ void arm(timer& t, u64 deadline) {
   t.left = t.right = t.parent = nullptr;
   t.is_armed = true;
   q.root = meld(q.root, &t);
+  KDCHECK(is_valid(q, cpu));
   const bool is_first = q.root == &t;
   q.lock.unlock();
   if (is_first)
@@ -130,6 +157,7 @@ u64 run_timers(u64 now) {
       if (!t || t->deadline > now)
         return t ? t->deadline : never;
       take_out(q, t);
+      KDCHECK(is_valid(q, this_cpu_number()));
       q.firing = t;
     }
     t->fire(t);

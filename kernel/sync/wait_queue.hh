@@ -38,7 +38,6 @@ class wait_queue {
   wait_result sleep(waiter& w, u64 deadline, bool interruptible);
   usize wake_one();
   usize wake_all();
-  bool is_empty() const { return _first == nullptr; }
   bool is_valid();
 
   // Sleeps until condition() or the deadline; with `interruptible`, also until a signal is pending (interrupted).

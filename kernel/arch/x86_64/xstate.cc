@@ -5,6 +5,8 @@
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
 
+// SAFETY (file): every instruction here reads or writes one save area of xstate_size() bytes on 64, or a control word.
+
 namespace solaster::kernel {
 namespace {
 
