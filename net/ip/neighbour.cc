@@ -64,6 +64,7 @@ void neighbour_cache::resolve(ipv4_address address, instant now) noexcept {
 void neighbour_cache::input(const arp_view& arp, instant now) noexcept {
   const ipv4_address from = arp.sender();
   const bool for_us = !_own.any() && arp.target() == _own;
+  const bool announced = arp.target() == from;
   const bool request = arp.operation() == arp_operation::request;
   // A probe has no sender (RFC 5227); our own address in another's hands is a conflict that we do not give in to.
   if (!from.any() && from != _own && !from.multicast() && from != ipv4_address::broadcast()) {
@@ -72,8 +73,8 @@ void neighbour_cache::input(const arp_view& arp, instant now) noexcept {
       n = add(from, now);
     if (n)
       confirm(n, arp.sender_mac(), now);
-    else if (for_us && _config.shards > 1)
-      tell_others(from, arp.sender_mac());
+    if (for_us || announced)
+      tell_others(n, from, arp.sender_mac());
   }
   if (for_us && request)
     send_arp(arp_operation::reply, arp.sender_mac(), arp.sender_mac(), from);
@@ -83,7 +84,7 @@ void neighbour_cache::learn(ipv4_address address, const mac_address& mac, uint32
   if (mac.multicast() || address.any() || address == _own)
     return;
   neighbour* n = find(address);
-  if (!n && !(bits & neighbour_update))
+  if (!n && (bits & neighbour_new))
     n = add(address, now);
   if (n)
     confirm(n, mac, now);
@@ -111,7 +112,12 @@ void neighbour_cache::confirm(neighbour* n, const mac_address& mac, instant now)
     _link.put(std::move(p), {mac, _link.interface().mac, ethertype::ipv4});
 }
 
-void neighbour_cache::tell_others(ipv4_address a, const mac_address& mac) noexcept {
+// What is no news here may be what another shard waits for: which of them asked is not known, and only we hear.
+void neighbour_cache::tell_others(neighbour* n, ipv4_address a, const mac_address& mac) noexcept {
+  if (_config.shards == 1)
+    return;
+  if (n)
+    return _events.post(n->learned, neighbour_update);
   for (auto& slot : _announcements)
     if (!slot.learned.queued()) {
       slot.fact = {a, mac};

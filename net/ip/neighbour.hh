@@ -4,7 +4,9 @@
 // unicast if it was used; what does not answer is forgotten. Only a request that is addressed to us makes an entry that
 // we did not ask for; anything else only updates entries (RFC 826's merge flag).
 //
-// Shards: ARP is received by shard 0. It tells the others by neighbour_learned events, which come in as learn().
+// Shards: each asks for itself, but ARP is received by shard 0. It tells the others by neighbour_learned events, which
+// come in as learn(): of what is new, and of every message that is addressed to us or announces its sender, even where
+// it says what shard 0 knows already, because another may have asked or believe something else.
 //
 // Spec: RFC 826; RFC 1122 2.3.2. Owns: entries, waiting packets. Borrows: link, events, stats.
 // Limits: stack_config::neighbours_max, neighbour_queue_max, neighbour_tries_max. Context: shard-local; allocates
@@ -25,8 +27,8 @@ namespace solaster::net {
 
 // Bits of a neighbour_learned event, to be passed on with it.
 enum neighbour_event : uint32_t {
-  neighbour_new = 1,
-  neighbour_update = 2,  // update what is there, make nothing new
+  neighbour_new = 1,     // make an entry where there is none
+  neighbour_update = 2,  // confirm what is there
 };
 
 struct neighbour {
@@ -112,7 +114,7 @@ class neighbour_cache {
   void ask(neighbour* n, instant now) noexcept;
   void advance(neighbour* n, instant now) noexcept;
   void send_arp(arp_operation op, const mac_address& to, const mac_address& target_mac, ipv4_address target) noexcept;
-  void tell_others(ipv4_address a, const mac_address& mac) noexcept;
+  void tell_others(neighbour* n, ipv4_address a, const mac_address& mac) noexcept;
   void set_deadline(neighbour* n, instant at) noexcept;
 
   const stack_config& _config;

@@ -212,25 +212,87 @@ TEST(neighbour, the_gateway_is_asked_for_once_before_it_is_needed) {
   EXPECT_EQ(h.sent(), lines{"udp 10.0.0.1:1000 > 192.0.2.7:9 len 0 to 52:54:00:00:00:fe"});
 }
 
-TEST(neighbour, shard_zero_tells_the_others) {
-  auto c = stack_host::default_config();
-  c.shards = 2;
-  with_socket h(c);
-  c.shard = 1;
-  with_socket other(c);
-  h.in(ask(2, 1));
-  h.in(answer(5, 5));  // asked by the other shard, perhaps
-  auto events = h.events();
-  ASSERT_EQ(events.size(), 2u);
-  ASSERT_TRUE(other.send(5));
-  EXPECT_EQ(other.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.5 to ff:ff:ff:ff:ff:ff"});
-  for (auto& e : events) {
-    EXPECT_EQ(e.kind, event_kind::neighbour_learned);
-    other.s->learn_neighbour(e.address, e.mac, other.now, e.bits);
+// Shard 0, which hears ARP, and another one, which hears of it.
+struct two_shards {
+  static stack_config config(uint32_t shard) {
+    auto c = stack_host::default_config();
+    c.shards = 2;
+    c.shard = shard;
+    return c;
   }
-  ASSERT_TRUE(other.send(2));
-  EXPECT_EQ(other.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.5:9 len 3 to 52:54:00:00:00:05",
-                                 "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
+  void in(const bytes& frame) {
+    first.in(frame);
+    for (const event& e : first.events()) {
+      EXPECT_EQ(e.kind, event_kind::neighbour_learned);
+      other.s->learn_neighbour(e.address, e.mac, other.now, e.bits);
+    }
+    EXPECT_TRUE(other.s->is_valid());
+  }
+  with_socket first{config(0)}, other{config(1)};
+};
+
+TEST(neighbour, shard_zero_tells_the_others) {
+  two_shards h;
+  ASSERT_TRUE(h.other.send(5));
+  EXPECT_EQ(h.other.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.5 to ff:ff:ff:ff:ff:ff"});
+  h.in(ask(2, 1));
+  h.in(answer(5, 5));
+  ASSERT_TRUE(h.other.send(2));
+  EXPECT_EQ(h.other.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.5:9 len 3 to 52:54:00:00:00:05",
+                                   "udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"}));
+}
+
+// Shards begin one after the other: the first knows the gateway before the next has an address to ask with.
+TEST(neighbour, an_answer_to_another_shard_reaches_it_though_it_is_no_news_to_shard_zero) {
+  two_shards h;
+  h.first.s->resolve_gateway(h.first.now);
+  h.first.in(answer(254, 254));
+  h.first.events();  // nobody is there to hear it
+  h.other.s->resolve_gateway(h.other.now);
+  h.other.sent();
+  h.in(answer(254, 254));
+  ASSERT_TRUE(h.other.send(254));
+  EXPECT_EQ(h.other.sent(), lines{"udp 10.0.0.1:1000 > 10.0.0.254:9 len 3 to 52:54:00:00:00:fe"});
+}
+
+TEST(neighbour, an_answer_keeps_another_shards_entry_alive) {
+  two_shards h;
+  h.in(ask(2, 1));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(h.other.send(2));
+    EXPECT_EQ(h.other.sent(), lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"});
+    h.other.advance(seconds(61));
+    EXPECT_EQ(h.other.sent(), lines{"arp request 10.0.0.1 asks 10.0.0.2 to 52:54:00:00:00:02"});
+    h.in(answer(2, 2));
+  }
+}
+
+TEST(neighbour, an_announcement_reaches_what_only_another_shard_knows) {
+  two_shards h;
+  ASSERT_TRUE(h.other.send(5));
+  h.in(answer(5, 5));
+  h.other.sent();
+  h.in(ethernet(all, mac_of(9), 0x0806, arp(1, mac_of(9), ip_of(5), {}, ip_of(5))));
+  h.in(ethernet(all, mac_of(9), 0x0806, arp(1, mac_of(9), ip_of(6), {}, ip_of(6))));
+  ASSERT_TRUE(h.other.send(5));
+  ASSERT_TRUE(h.other.send(6));
+  EXPECT_EQ(h.other.sent(), (lines{"udp 10.0.0.1:1000 > 10.0.0.5:9 len 3 to 52:54:00:00:00:09",
+                                   "arp request 10.0.0.1 asks 10.0.0.6 to ff:ff:ff:ff:ff:ff"}));
+}
+
+TEST(neighbour, what_is_between_strangers_is_not_told) {
+  two_shards h;
+  h.first.in(ask(2, 3));
+  EXPECT_TRUE(h.first.events().empty());
+}
+
+// A stranger's request makes an entry everywhere, whatever else is told of it in the same turn.
+TEST(neighbour, what_is_new_stays_new_when_it_is_confirmed_at_once) {
+  two_shards h;
+  h.first.in(ask(2, 1));
+  h.in(answer(2, 2));
+  ASSERT_TRUE(h.other.send(2));
+  EXPECT_EQ(h.other.sent(), lines{"udp 10.0.0.1:1000 > 10.0.0.2:9 len 3 to 52:54:00:00:00:02"});
 }
 
 }  // namespace
