@@ -119,6 +119,7 @@ class future_base {
 
   future_base() noexcept = default;
   void link(promise_base* p, future_state_base* s) noexcept {
+    DCHECK(!p->_future && !p->_task);  // one future a promise
     _promise = p;
     p->_future = this;
     p->_state = s;
@@ -354,7 +355,10 @@ class [[nodiscard]] future : private internal::future_base {
     _state.clear();
   }
   // For the framework: queues `t` when this, which is not ready and stays where it is, becomes ready.
-  void set_waiter(task* t) noexcept { _promise->_task = t; }
+  void set_waiter(task* t) noexcept {
+    DCHECK(_promise && !_promise->_task);
+    _promise->_task = t;
+  }
 
   // Calls func with the value when there is one; an exception passes by it. The result is a future of what func
   // returns.

@@ -5,6 +5,8 @@
 // Errors: none; moving a value must not throw.
 #pragma once
 
+#include "framework/base/check.hh"
+
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -54,6 +56,7 @@ class future_state_base {
   }
   // Leaves the state invalid.
   std::exception_ptr take_exception() noexcept {
+    DCHECK(failed());
     std::exception_ptr ex = std::move(_u.exception);
     _u.exception.~exception_ptr();
     _u.word = tag_invalid;
@@ -113,6 +116,7 @@ class future_state : public future_state_base {
   }
   // There must be a value. Leaves the state invalid.
   stored take_value() noexcept {
+    DCHECK(has_value());
     _u.word = tag_invalid;
     if constexpr (std::is_trivially_destructible_v<stored>) {
       return std::move(_room.value);

@@ -6,6 +6,8 @@
 // Context: shard-local. Queueing a task from a thread without a reactor is allowed; it runs if that thread gets one.
 #pragma once
 
+#include "framework/base/check.hh"
+
 #include <atomic>
 #include <climits>
 #include <cstddef>
@@ -57,6 +59,7 @@ class task_queue {
 
   // The queue must not be empty.
   task* pop_front() noexcept {
+    DCHECK(!empty());
     task* t = _head;
     _head = t->_next;
     if (!_head) {

@@ -134,6 +134,7 @@ int reserve_shards(unsigned n, size_t bytes_per_shard) noexcept {
   if (!range) {
     return ENOMEM;
   }
+  // SAFETY: stays inside the reservation, which is a huge page longer than what is used.
   range = reinterpret_cast<char*>((uintptr_t(range) + huge_page - 1) / huge_page * huge_page);
   for (unsigned id = have; id < n; ++id, range += bytes) {
     ::madvise(range, bytes, MADV_HUGEPAGE);  // refused where there are none: no harm

@@ -1,6 +1,7 @@
 #include "framework/reactor/timer.hh"
 
 #include "framework/app/log.hh"
+#include "framework/base/check.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <algorithm>
@@ -29,12 +30,14 @@ void timer_set::insert(timer_base& t) noexcept {
   if (_granularity_ns > 1 && t._deadline_ns < INT64_MAX - _granularity_ns) {
     t._deadline_ns = (t._deadline_ns + _granularity_ns - 1) / _granularity_ns * _granularity_ns;
   }
+  DCHECK(t._set == nullptr && !t.linked());
   t._set = this;
   link(t);
   _next_ns = std::min(_next_ns, t._deadline_ns);
 }
 
 void timer_set::remove(timer_base& t) noexcept {
+  DCHECK(t._set == this && t.linked());
   unsigned b = bucket_of(t._deadline_ns);
   t.unlink();
   t._set = nullptr;
@@ -55,6 +58,23 @@ void timer_set::find_next() noexcept {
       _next_ns = std::min(_next_ns, static_cast<timer_base*>(p)->_deadline_ns);
     }
   }
+}
+
+bool timer_set::is_valid() const noexcept {
+  int64_t first = INT64_MAX;
+  for (unsigned b = 0; b < bucket_count; ++b) {
+    if (_buckets[b].linked() != bool(_nonempty >> b & 1)) {
+      return false;
+    }
+    for (const timer_link* p = _buckets[b].next; p != &_buckets[b]; p = p->next) {
+      auto& t = *static_cast<const timer_base*>(p);
+      if (t._set != this || bucket_of(t._deadline_ns) != b || t._deadline_ns % _granularity_ns != 0) {
+        return false;
+      }
+      first = std::min(first, t._deadline_ns);
+    }
+  }
+  return _next_ns <= first && (!_next_exact || _next_ns == first);
 }
 
 instant timer_set::next_deadline() noexcept {

@@ -58,6 +58,9 @@ class timer_set {
   // Calls those that are due. Returns how many.
   unsigned expire(instant now) noexcept;
   bool empty() const noexcept { return _nonempty == 0; }
+  // Every timer is in its bucket, the map says which buckets are not empty, none is earlier than the next deadline. Not
+  // from inside a callback. Linear.
+  bool is_valid() const noexcept;
 
  private:
   static constexpr unsigned bucket_count = 64;

@@ -8,6 +8,7 @@
 // Errors: gate_closed_exception from entering a closed gate. Context: shard-local.
 #pragma once
 
+#include "framework/base/check.hh"
 #include "framework/future/future.hh"
 
 #include <exception>
@@ -46,6 +47,7 @@ class gate {
     }
   }
   void leave() noexcept {
+    CHECK(_count > 0);  // without having entered
     if (--_count == 0 && _closed) {
       _closed->set_value();
     }

@@ -77,6 +77,21 @@ future<> semaphore::enqueue(size_t units, instant deadline, abort_source* as) no
   return f;
 }
 
+bool semaphore::is_valid() const noexcept {
+  size_t n = 0;
+  for (const timer_link* p = _waiters.next; p != &_waiters; p = p->next) {
+    auto& w = *static_cast<const waiter*>(p);
+    if (&w.sem != this || ++n > _waiting) {
+      return false;
+    }
+    bool has_enough = _count >= 0 && size_t(_count) >= w.units;
+    if (n == 1 && w.granted.is_wanted() && has_enough) {
+      return false;
+    }
+  }
+  return n == _waiting && (!_broken || n == 0);
+}
+
 void semaphore::wake_waiters() noexcept {
   while (_waiters.linked()) {
     waiter& w = waiter::of(_waiters.next);

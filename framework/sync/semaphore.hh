@@ -74,6 +74,8 @@ class semaphore {
   ptrdiff_t available_units() const noexcept { return _count; }
   size_t current() const noexcept { return _count > 0 ? size_t(_count) : 0; }
   size_t waiters() const noexcept { return _waiting; }
+  // The count of those who wait is right, and the first of them really has to. Linear.
+  bool is_valid() const noexcept;
 
  private:
   struct waiter;

@@ -130,5 +130,6 @@ TEST(timer_set, agrees_with_a_sorted_list_over_a_random_run) {
         }
         ASSERT_EQ(set.next_deadline().ns, first);
     }
+    ASSERT_TRUE(set.is_valid()) << "step " << step;
   }
 }

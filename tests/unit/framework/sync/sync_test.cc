@@ -282,7 +282,9 @@ REACTOR_TEST(given_up, a_semaphores_units_go_to_who_still_waits) {
   EXPECT_TRUE(co_await fails_with<timed_out_error>(with_timeout(1ms, sem.wait(3))));
   (void)sem.wait(4);  // dropped
   auto wanted = sem.wait(1);
+  EXPECT_TRUE(sem.is_valid());
   sem.signal(1);
+  EXPECT_TRUE(sem.is_valid());
   EXPECT_TRUE(wanted.available());
   co_await with_timeout(5s, std::move(wanted));
   sem.signal(2);
