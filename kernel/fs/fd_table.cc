@@ -40,7 +40,7 @@ result<int> fd_table::add(ref<file> f, bool close_on_exec, int from) {
   _files[fd] = std::move(f);
   set_bit(_open, fd, true);
   set_bit(_close_on_exec, fd, close_on_exec);
-  KDCHECK(is_valid_locked());
+  KDCHECK(is_valid());
   return fd;
 }
 
@@ -51,7 +51,7 @@ status fd_table::set(int fd, ref<file> f, bool close_on_exec) {
   std::swap(_files[fd], f);  // the old one goes with `f`, after the lock
   set_bit(_open, fd, true);
   set_bit(_close_on_exec, fd, close_on_exec);
-  KDCHECK(is_valid_locked());
+  KDCHECK(is_valid());
   guard.unlock();
   return {};
 }
@@ -95,12 +95,7 @@ int fd_table::lowest_open(int from) {
   return find(from, true);
 }
 
-bool fd_table::is_valid() {
-  lock_guard guard(_lock);
-  return is_valid_locked();
-}
-
-bool fd_table::is_valid_locked() const {
+bool fd_table::is_valid() const {
   for (int fd = 0; fd < descriptors_max; fd++)
     if (bit(_open, fd) != bool(_files[fd]) || (bit(_close_on_exec, fd) && !_files[fd]))
       return false;

@@ -26,9 +26,6 @@ class fd_table {
   void set_limit(int limit) { _limit.store(limit, std::memory_order_relaxed); }
   int lowest_open(int from);  // -1: none; for /proc/self/fd
 
-  // The bits say which descriptors are open, and a closed one is not marked close-on-exec. Takes the lock.
-  bool is_valid();
-
  private:
   static constexpr unsigned word_bits = 64, words = descriptors_max / word_bits;
   static bool is_in_range(int fd) { return unsigned(fd) < unsigned(descriptors_max); }
@@ -37,7 +34,8 @@ class fd_table {
   }
   static void set_bit(u64 (&bits)[words], int fd, bool value);
   int find(int from, bool open) const;
-  bool is_valid_locked() const;
+  // The bits say which descriptors are open, and a closed one is not marked close-on-exec. The lock is held.
+  bool is_valid() const;
 
   spinlock _lock{rank::object};
   std::atomic<int> _limit{descriptors_max};

@@ -19,6 +19,7 @@ struct cpio_entry {
   uint32_t mode;
   std::string_view name;
   std::span<const uint8_t> content;
+  int64_t modified;  // seconds since 1970; 0: the archive does not say
 };
 
 // Field `index` of the header: 8 hexadecimal digits. -1: not digits.
@@ -45,14 +46,16 @@ result<cpio_entry> next_entry(std::span<const uint8_t>& archive, size_t& positio
   auto* header = reinterpret_cast<const char*>(rest.data());
   if (std::memcmp(header, "070701", 6) != 0 && std::memcmp(header, "070702", 6) != 0)
     return errc::inval;
-  int64_t mode = header_field(header, 1), file_bytes = header_field(header, 6), name_bytes = header_field(header, 11);
-  if (mode < 0 || file_bytes < 0 || name_bytes < 1)
+  int64_t mode = header_field(header, 1), modified = header_field(header, 5), file_bytes = header_field(header, 6),
+          name_bytes = header_field(header, 11);
+  if (mode < 0 || modified < 0 || file_bytes < 0 || name_bytes < 1)
     return errc::inval;
   size_t content_at = align_up(header_bytes + size_t(name_bytes), 4);
   if (content_at > rest.size() || size_t(file_bytes) > rest.size() - content_at)
     return errc::inval;
   cpio_entry e;
   e.mode = uint32_t(mode);
+  e.modified = modified;
   e.name = {header + header_bytes, size_t(name_bytes) - 1};
   e.content = rest.subspan(content_at, size_t(file_bytes));
   size_t total = align_up(content_at + size_t(file_bytes), 4);
@@ -102,6 +105,8 @@ status add_entry(node& root, const cpio_entry& e) {
   }
   if (!made)
     return errc::nomem;
+  if (int64_t ns = e.modified * 1'000'000'000)
+    made->set_times(&ns, &ns);
   auto added = directory->add_child(name, made);
   if (!added && added.error() != errc::exist)
     return added;

@@ -125,6 +125,8 @@ class node : public counted {
   virtual std::span<const uint8_t> stable_content() const { return {}; }
   // What mappings of the file take their pages from; null: it cannot be mapped.
   virtual mm::page_source* pages() { return nullptr; }
+  // Nobody writes to it from now on (ETXTBSY): the program that runs.
+  virtual void keep_as_program() {}
 
  private:
   node_type _type;

@@ -187,6 +187,8 @@ ram_file::~ram_file() {
 }
 
 result<ref<file>> ram_file::open(uint32_t flags) {
+  if ((flags & abi::o_accmode) != abi::o_rdonly && _is_program.load())
+    return errc::txtbsy;
   if ((flags & abi::o_trunc) && (flags & abi::o_accmode) != abi::o_rdonly)
     TRY(truncate(0));
   auto f = make_ref<ram_open_file>(ref<node>(this), flags);
@@ -318,7 +320,7 @@ void ram_file::free_pages_from(uint64_t first) {
   }
   if (_pages.size() > first)
     (void)_pages.resize(first);  // shorter: cannot fail
-  KDCHECK(is_valid_locked());
+  KDCHECK(is_valid());
 }
 
 status ram_file::truncate(uint64_t size) {
@@ -372,13 +374,7 @@ void ram_file::put_name(text& out) const {
   (void)put_path(*this, out);
 }
 
-bool ram_file::is_valid() {
-  mutex_guard guard(_mutex);
-  mutex_guard pages(_pages_mutex);
-  return is_valid_locked();
-}
-
-bool ram_file::is_valid_locked() const {
+bool ram_file::is_valid() const {
   uint64_t count = 0;
   for (size_t i = 0; i < _pages.size(); i++) {
     count += _pages[i] != 0;

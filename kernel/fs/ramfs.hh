@@ -89,6 +89,7 @@ class ram_file final : public node, public mm::page_source {
   status truncate(uint64_t size) override;
   std::span<const uint8_t> stable_content() const override;
   mm::page_source* pages() override { return this; }
+  void keep_as_program() override { _is_program.store(true); }
   result<size_t> read_at(uint64_t offset, io& to);
   // With `append` at the file's end, whatever `offset` says.
   result<size_t> write_at(uint64_t offset, io& from, bool append);
@@ -100,14 +101,12 @@ class ram_file final : public node, public mm::page_source {
   status copy_page(uint64_t index, std::byte* to) override;
   void put_name(text& out) const override;
 
-  // Pages are counted, none lies behind the end, none is both the file's own and only borrowed. Takes the mutexes.
-  bool is_valid();
-
  private:
   std::span<const uint8_t> bytes_at(uint64_t offset);
   result<std::byte*> own_page(uint64_t index);
   void free_pages_from(uint64_t first);
-  bool is_valid_locked() const;
+  // Pages are counted, and none lies behind the end. Both mutexes are held.
+  bool is_valid() const;
 
   // Serialises reads, writes and truncation. Held while the program's memory is copied, whose faults may ask for this
   // file's pages: so those take the second mutex only.
@@ -119,6 +118,7 @@ class ram_file final : public node, public mm::page_source {
   vec<mm::phys_addr> _pages;           // the file's own; 0: borrowed, or zeros
   uint64_t _page_count = 0;            // of those that are not 0
   std::atomic<uint64_t> _size = 0;
+  std::atomic<bool> _is_program{false};
 };
 
 class ram_symlink : public node {

@@ -6,6 +6,7 @@
 #include "kernel/lib/image.hh"
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
+#include "kernel/lib/walk_pace.hh"
 #include "kernel/mm/frames_private.hh"
 #include "kernel/sync/spinlock.hh"
 
@@ -28,10 +29,47 @@ u64 frame_count = 0;
 u64 free_frames_now = 0, total_frames = 0;
 
 u64 frame_of(const void* block) {
+  // SAFETY: arithmetic on an address of the physical map.
   return (reinterpret_cast<u64>(block) - physical_map_base) / page_size;
 }
 free_block* block_at(u64 frame) {
   return phys_to_virt<free_block>(frame * page_size);
+}
+
+// Debug builds look at every free block, at a pace that keeps it linear. The lock is held.
+walk_pace pace;
+u64 blocks_walked = 0;
+
+bool is_free_block(u64 frame, unsigned order) {
+  if (frame == 0 || frame + (1ull << order) > frame_count || frame & ((1ull << order) - 1))
+    return false;
+  const u64 buddy = frame ^ (1ull << order);
+  const bool is_joined =
+      order == order_max || buddy + (1ull << order) > frame_count || states[buddy] != (state_free | order);
+  return states[frame] == (state_free | order) && is_joined;
+}
+
+// Each list holds free blocks of its order, linked both ways, none beside a free buddy; together they are what is free.
+bool is_valid() {
+  u64 sum = 0;
+  blocks_walked = 0;
+  for (unsigned order = 0; order <= order_max; order++) {
+    if (bool(lists[order]) != bool(list_bits >> order & 1))
+      return false;
+    const free_block* before = nullptr;
+    for (const free_block* b = lists[order]; b; before = b, b = b->next) {
+      if (b->previous != before || !is_free_block(frame_of(b), order))
+        return false;
+      sum += 1ull << order;
+      blocks_walked++;
+    }
+  }
+  return sum == free_frames_now;
+}
+
+void check() {
+  if (pace.is_due(blocks_walked))
+    KCHECK(is_valid());
 }
 
 void push(u64 frame, unsigned order) {
@@ -76,6 +114,7 @@ void release(u64 frame, unsigned order) {
 }  // namespace
 
 phys_addr virt_to_phys_linear(const void* p) {
+  // SAFETY: arithmetic on an address of one of the two linear maps.
   u64 a = reinterpret_cast<u64>(p);
   return a >= kernel_base ? a - kernel_base : a - physical_map_base;
 }
@@ -121,6 +160,7 @@ phys_addr allocate_frames(unsigned order) {
   }
   states[frame] = state_used | static_cast<u8>(order);
   free_frames_now -= 1ull << order;
+  check();
   return frame * page_size;
 }
 
@@ -136,6 +176,7 @@ void free_frames(phys_addr p, unsigned order) {
   lock_guard g(lock);
   KCHECK(frame < frame_count && states[frame] == (state_used | order));
   release(frame, order);
+  check();
 }
 
 void split_into_huge(phys_addr p, unsigned order) {

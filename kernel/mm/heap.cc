@@ -5,6 +5,7 @@
 
 #include "kernel/lib/memory.hh"
 #include "kernel/lib/panic.hh"
+#include "kernel/lib/walk_pace.hh"
 #include "kernel/mm/frames_private.hh"
 #include "kernel/sync/spinlock.hh"
 
@@ -47,10 +48,12 @@ usize class_of(usize size) {
 }
 
 char* object_at(slab* s, usize i) {
+  // SAFETY: bytes of the slab, whose size this is a part of.
   return reinterpret_cast<char*>(s) + header_size + i * classes[s->class_index];
 }
 
 bool is_page_aligned(const void* p) {
+  // SAFETY: arithmetic on the address only.
   return (reinterpret_cast<u64>(p) & (page_size - 1)) == 0;
 }
 
@@ -70,6 +73,45 @@ void unlink(slab* s) {
   }
   if (s->next)
     s->next->previous = s->previous;
+}
+
+// What the header says is true of the slab: its free objects are its own, and with those in use and those that may
+// never be given out they are all that were ever touched.
+bool is_valid_slab(slab* s, usize index) {
+  if (s->magic != slab_magic || s->class_index != index || s->used > s->fresh || s->fresh > s->capacity)
+    return false;
+  usize accounted = s->used;
+  for (usize i = 0; i < s->fresh; i++)
+    accounted += is_page_aligned(object_at(s, i));
+  for (const free_object* o = s->free; o && accounted <= s->fresh; o = o->next, accounted++) {
+    // SAFETY: the distance of two addresses.
+    const usize at = reinterpret_cast<u64>(o) - reinterpret_cast<u64>(object_at(s, 0));
+    if (at % classes[index] || at / classes[index] >= s->fresh)
+      return false;
+  }
+  return accounted == s->fresh;
+}
+
+// Debug builds look at the slabs with room, at a pace that keeps it linear. The lock is held.
+walk_pace pace;
+usize objects_walked = 0;
+
+bool is_valid() {
+  objects_walked = 0;
+  for (usize index = 0; index < class_count; index++) {
+    const slab* before = nullptr;
+    for (slab* s = with_room[index]; s; before = s, s = s->next) {
+      if (s->previous != before || (!s->free && s->fresh >= s->capacity) || !is_valid_slab(s, index))
+        return false;
+      objects_walked += s->capacity;
+    }
+  }
+  return true;
+}
+
+void check() {
+  if (pace.is_due(objects_walked))
+    KCHECK(is_valid());
 }
 
 slab* new_slab(usize index) {
@@ -125,6 +167,7 @@ void* kmalloc(usize size) {
     void* object = take_object(s);
     if (!s->free && s->fresh >= s->capacity)
       unlink(s);
+    check();
     if (object)
       return object;
   }
@@ -145,6 +188,7 @@ void kfree(void* p) {
     mm::free_frames(pa, mm::used_order(pa));
     return;
   }
+  // SAFETY: an object that is not page-aligned lies in a slab, which begins at this border; the magic word says so.
   auto* s = reinterpret_cast<slab*>(align_down(reinterpret_cast<u64>(p), slab_size));
   lock_guard g(lock);
   KCHECK(s->magic == slab_magic && s->used > 0);
@@ -160,6 +204,7 @@ void kfree(void* p) {
     s->magic = 0;
     mm::free_frames(mm::virt_to_phys_linear(s), slab_order);
   }
+  check();
 }
 
 }  // namespace solaster::kernel

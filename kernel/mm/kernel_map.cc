@@ -45,6 +45,7 @@ volatile void* map_device(phys_addr base, u64 length) {
   bool ok = paging::map_range(
       v, base - offset, align_up(length + offset, page_size),
       paging::writable | paging::no_execute | paging::global | paging::cache_disable | paging::write_through, false);
+  // SAFETY: an address that was just mapped for this; volatile since what lies there are registers.
   return ok ? reinterpret_cast<volatile void*>(v + offset) : nullptr;
 }
 
@@ -60,6 +61,7 @@ u64 allocate_thread_stack() {
   lock_guard g(lock);
   if (free_stack) {
     u64* word = free_stack;
+    // SAFETY: free_thread_stack left the next one's address in the stack's highest word.
     free_stack = reinterpret_cast<u64*>(*word);
     return reinterpret_cast<u64>(word + 1);
   }
@@ -74,6 +76,7 @@ u64 allocate_thread_stack() {
 
 void free_thread_stack(u64 top) {
   lock_guard g(lock);
+  // SAFETY: a stack that nobody uses any more, whose highest word becomes the link of the pool.
   auto* word = reinterpret_cast<u64*>(top) - 1;
   *word = reinterpret_cast<u64>(free_stack);
   free_stack = word;

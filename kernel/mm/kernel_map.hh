@@ -16,6 +16,7 @@ namespace solaster::kernel::mm {
 inline constexpr u64 kernel_map_base = 0xffff'c000'0000'0000;
 
 // Maps device registers uncached, read-write. Any alignment; null when memory is out.
+// SAFETY: volatile, since what lies there are registers.
 volatile void* map_device(phys_addr base, u64 length);
 
 // A stack of `size` bytes (a multiple of the page size) with an unmapped page below; returns its top. Never freed.

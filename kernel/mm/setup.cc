@@ -58,6 +58,7 @@ void for_each_free(Visit visit) {
 void initialise_frames() {
   add_hole(0, page_size);
   add_hole(trampoline_page, trampoline_page + page_size);
+  // SAFETY: the linker's symbols are addresses, here and below.
   add_hole(reinterpret_cast<u64>(image_start) - kernel_base, reinterpret_cast<u64>(image_end) - kernel_base);
   add_hole(loader_info().initrd_start, loader_info().initrd_end);
   u64 top = 0;
@@ -81,6 +82,7 @@ void initialise_frames() {
 }
 
 void map_section(const char* start, const char* end, u64 flags) {
+  // SAFETY: a linker's symbol is an address.
   const u64 v = reinterpret_cast<u64>(start);
   if (!paging::map_range(v, v - kernel_base, static_cast<u64>(end - start), flags | paging::global, false)) {
     refuse("too little memory for the kernel's page tables");
@@ -103,6 +105,7 @@ void build_tables() {
   map_section(rodata_start, rodata_end, no_execute);
   map_section(data_start, data_end, writable | no_execute);
   map_section(ksyms_start, image_end, no_execute);
+  // SAFETY: a linker's symbol is an address.
   *find_entry(reinterpret_cast<u64>(boot_stack), false) = 0;  // the boot stack's guard
   const loader_information& l = loader_info();
   for (unsigned i = 0; i < l.range_count; i++) {

@@ -20,6 +20,7 @@ class nofault_scope {
 };
 
 bool is_program(const void* p, usize n) {
+  // SAFETY: arithmetic on the address only, as below.
   return is_program_range(reinterpret_cast<uptr>(p), n);
 }
 
@@ -49,6 +50,7 @@ long copy_string_in(char* dst, const char* src, usize size) {
   usize at = 0;
   while (at < size) {
     // Up to the end of the page: the string may end just before an unmapped one.
+    // SAFETY: arithmetic on the address only.
     usize n = page_size - ((reinterpret_cast<uptr>(src) + at) & (page_size - 1));
     if (n > size - at)
       n = size - at;

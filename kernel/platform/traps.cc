@@ -124,6 +124,11 @@ bool serve_page_fault(trap_frame* frame, u64 address, bool from_program, task::f
       info.past_end = r == mm::fault_result::past_end;
     }
   }
+  // A call that would fill the program's memory when there is none: as when the program had touched it.
+  if (fixup && info.no_memory && t->task && t->entry_frame) {
+    enable_interrupts();
+    task::on_program_fault(t->entry_frame, info);
+  }
   if (fixup) {
     frame->rip = fixup;
     return true;

@@ -23,17 +23,6 @@ abi::timeval timeval_of(u64 ns) {
   return {i64(ns / second), i64(ns % second / 1000)};
 }
 
-u64 process_cpu_ns() {
-  u64 total = 0;
-  sched::for_each_thread(
-      [](thread* t, void* sum) {
-        if (t->task)
-          *static_cast<u64*>(sum) += sched::cpu_time_ns(t);
-      },
-      &total);
-  return total;
-}
-
 // EINVAL: no such thread.
 result<i64> thread_cpu_ns(int tid) {
   if (tid == 0)
@@ -60,7 +49,7 @@ result<i64> read_clock(int id) {
     case abi::clock_boottime:
       return i64(now_ns());
     case abi::clock_process_cputime_id:
-      return i64(process_cpu_ns());
+      return i64(task::process_cpu_ns());
     case abi::clock_thread_cputime_id:
       return i64(sched::cpu_time_ns(current()));
   }
@@ -68,7 +57,7 @@ result<i64> read_clock(int id) {
   if (id < 0 && (id & 3) == 2) {
     const int who = ~(id >> 3);
     if (!(id & 4))
-      return who == 0 || who == task::process_id ? result<i64>(i64(process_cpu_ns())) : errc::inval;
+      return who == 0 || who == task::process_id ? result<i64>(i64(task::process_cpu_ns())) : errc::inval;
     return thread_cpu_ns(who);
   }
   return errc::inval;
@@ -180,7 +169,7 @@ answer sys_time(call& c) {
 }
 
 answer sys_times(call& c) {
-  i64 user = i64(process_cpu_ns() / tick_ns);
+  i64 user = i64(task::process_cpu_ns() / tick_ns);
   if (c.u(0))
     TRY(write_struct(c.u(0), abi::tms{user, 0, 0, 0}));
   return i64(now_ns() / tick_ns);
@@ -190,7 +179,7 @@ answer sys_getrusage(call& c) {
   abi::rusage r = {};
   switch (c.i(0)) {
     case abi::rusage_self:
-      r.utime = timeval_of(process_cpu_ns());
+      r.utime = timeval_of(task::process_cpu_ns());
       break;
     case abi::rusage_thread:
       r.utime = timeval_of(sched::cpu_time_ns(current()));

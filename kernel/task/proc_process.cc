@@ -53,17 +53,6 @@ void put_maps(text& out, u64) {
   }
 }
 
-u64 process_cpu_ns() {
-  u64 total = 0;
-  sched::for_each_thread(
-      [](thread* t, void* sum) {
-        if (t->task)
-          *static_cast<u64*>(sum) += sched::cpu_time_ns(t);
-      },
-      &total);
-  return total;
-}
-
 // A thread's name and state by id; id 0: the process.
 struct thread_facts {
   int tid;
@@ -126,7 +115,7 @@ void put_stat_line(text& out, u64 tid) {
   u64 v[stat_fields] = {};
   v[f_pgrp] = v[f_session] = v[f_tpgid] = task::process_id;
   v[f_tty] = make_dev(5, 1);
-  v[f_utime] = (tid ? f.cpu_ns : process_cpu_ns()) / clock_tick_ns;
+  v[f_utime] = (tid ? f.cpu_ns : task::process_cpu_ns()) / clock_tick_ns;
   v[f_priority] = 20;
   v[f_threads] = u64(p().thread_count);
   v[f_start_time] = p().started_ns / clock_tick_ns;

@@ -74,6 +74,17 @@ process& the_process() {
   return the_only_process;
 }
 
+u64 process_cpu_ns() {
+  u64 total = 0;
+  sched::for_each_thread(
+      [](thread* t, void* sum) {
+        if (t->task)
+          *static_cast<u64*>(sum) += sched::cpu_time_ns(t);
+      },
+      &total);
+  return total;
+}
+
 task_state* create_task(thread* who, signal_set blocked) {
   auto* t = new (std::nothrow) task_state;
   if (!t)

@@ -125,6 +125,7 @@ struct process {
 };
 
 process& the_process();
+u64 process_cpu_ns();  // of the threads that live
 inline task_state& current_task() {
   return *current()->task;
 }

@@ -233,6 +233,7 @@ void start_program() {
   if (file.empty())
     refuse("{} is empty", p.executable_path);
   p.image = file;
+  p.executable->keep_as_program();
   auto program = load_elf(file, p.executable_path);
   p.load_bias = program.bias;
   mm::init_brk(program.end + mm::random_pages(9));

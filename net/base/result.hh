@@ -31,6 +31,7 @@ enum class errc : int {
   nfile = 23,
   mfile = 24,
   notty = 25,
+  txtbsy = 26,
   fbig = 27,
   nospc = 28,
   spipe = 29,

@@ -2,6 +2,7 @@
 // says.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -215,6 +216,18 @@ static void unsupported(void) {
   printf("pkey_alloc: %s\n", syscall(SYS_pkey_alloc, 0, 0) < 0 ? strerrorname_np(errno) : "made");
   printf("number 1000: %s\n", syscall(1000) < 0 ? strerrorname_np(errno) : "there");
 }
+// The same in a call that fills fresh memory.
+static void read_all_memory(void) {
+  size_t length = 1ul << 28, step = 1ul << 20;
+  char* p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  int zero = open("/dev/zero", O_RDONLY);
+  for (size_t at = 0; at < length; at += step) {
+    if (read(zero, p + at, step) != (ssize_t)step) {
+      printf("read: cut short\n");
+      return;
+    }
+  }
+}
 static void use_all_memory(void) {
   for (;;) {
     char* p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -262,6 +275,7 @@ static const struct {
     {"raw-terminal", raw_terminal},
     {"unsupported", unsupported},
     {"use-all-memory", use_all_memory},
+    {"read-all-memory", read_all_memory},
 };
 
 int main(int argc, char** argv) {

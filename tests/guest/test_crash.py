@@ -101,6 +101,9 @@ def test_out_of_memory(ctx):
     with ctx.guest("tests/abi/crash", ["use-all-memory"], net="none", memory="64M") as guest:
         status = guest.wait(40)
         assert status in (3, 137), (status, guest.output)
+    with ctx.guest("tests/abi/crash", ["read-all-memory"], net="none", memory="64M") as guest:
+        assert guest.wait(40) == 137, guest.output
+        assert "killed by SIGKILL: out of memory" in guest.output, guest.output
 
 
 @guest_test(**BOTH)

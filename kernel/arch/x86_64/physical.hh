@@ -8,7 +8,7 @@ namespace solaster::kernel::mm {
 using phys_addr = u64;
 inline constexpr u64 physical_map_base = 0xffff'8000'0000'0000;
 
-// All RAM is mapped read-write, never executable, at physical_map_base + address.
+// All RAM is mapped at physical_map_base + address, never executable, read-write but for what nobody writes (code).
 template <typename T = void>
 T* phys_to_virt(phys_addr p) {
   // SAFETY: the physical map covers all RAM from the first page tables on.
