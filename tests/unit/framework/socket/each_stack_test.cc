@@ -295,7 +295,7 @@ STACK_TEST(a_program_may_stop_while_sockets_wait) {
     future<connected_socket> connecting;
   };
   static auto& all = *new std::vector<left_behind*>;  // reachable to the end: not a leak
-  auto* l = all.emplace_back(new left_behind{.connecting = engine().net().connect(silent.address())});
+  auto* l = all.emplace_back(new left_behind{{}, {}, {}, engine().net().connect(silent.address())});
   l->p = co_await connected_pair();
   l->in = l->p.socket.input();
   l->sink = l->p.socket.sink();
