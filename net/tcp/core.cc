@@ -196,6 +196,15 @@ bool connection::valid_open() const noexcept {
   if (!out_of_order.empty() && (fin_received || out_of_order.first() <= rcv_nxt)) {
     return false;
   }
+  if (timing && (timed_end <= snd_una || timed_end > snd_max)) {
+    return false;
+  }
+  if (recovery.active && (recovery.recover <= snd_una || recovery.recover > snd_max)) {
+    return false;
+  }
+  if (congestion.cwnd() == 0 || (trouble.persisting && deadlines[size_t(timer::retransmit)] == instant::never())) {
+    return false;
+  }
   // Something in flight, and nobody looking after it: it would never be sent again.
   if (outstanding() && deadlines[size_t(timer::retransmit)] == instant::never() && !output_link.linked) {
     return false;

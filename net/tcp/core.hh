@@ -282,7 +282,13 @@ class core {
     return _receive_memory + charge <= max / 2 ||
            c.receive_held() + charge <= allowance(UINT32_MAX, _config.receive_guaranteed_bytes, _receive_memory, max);
   }
-  void announce_window(connection& c) noexcept;
+  // RFC 9293 3.8.6.2.2: tell the peer only when the window has grown by something, and when it was rather small.
+  void announce_window(connection& c) noexcept {
+    if (uint32_t(c.rcv_end() - c.rcv_nxt) * 2 <= c.receive_limit) [[unlikely]] {
+      announce_growth(c);
+    }
+  }
+  void announce_growth(connection& c) noexcept;
   uint16_t advertise(connection& c) noexcept;
   uint32_t receive_free(const connection& c) const noexcept;
   static uint8_t scale_for(uint32_t limit) noexcept;

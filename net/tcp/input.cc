@@ -53,6 +53,7 @@ void core::input(const segment_info& info, packet_ptr p, instant now) noexcept {
     switch (f->kind) {
       case flow_kind::connection:
         input_connection(static_cast<connection&>(*f), s, now);
+        DCHECK(!f->in_table || static_cast<connection&>(*f).is_valid());
         break;
       case flow_kind::half_open:
         input_half_open(static_cast<half_open&>(*f), s, now);

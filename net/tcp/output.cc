@@ -12,7 +12,9 @@ void core::transmit(instant now) noexcept {
     return;
   }
   while (connection* c = _output.front()) {
-    if (!output(*c, now)) {
+    const bool taken = output(*c, now);
+    DCHECK(c->is_valid());
+    if (!taken) {
       return;
     }
   }

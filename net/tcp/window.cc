@@ -18,14 +18,10 @@ uint32_t core::receive_free(const connection& c) const noexcept {
   return held < most ? most - held : 0;
 }
 
-// RFC 9293 3.8.6.2.2: tell the peer only when the window has grown by something, and when it was rather small.
-void core::announce_window(connection& c) noexcept {
-  const int32_t window = std::max(c.rcv_adv - c.rcv_nxt, 0);
-  if (uint32_t(window) * 2 > c.receive_limit) {
-    return;
-  }
+void core::announce_growth(connection& c) noexcept {
+  const auto window = uint32_t(c.rcv_end() - c.rcv_nxt);
   const uint32_t free = receive_free(c);
-  if (free >= 2u * uint32_t(window) && free - uint32_t(window) >= std::min<uint32_t>(c.mss, c.receive_limit / 2)) {
+  if (free >= 2 * window && free - window >= std::min<uint32_t>(c.mss, c.receive_limit / 2)) {
     c.ack_now = true;
     want_output(c);
   }

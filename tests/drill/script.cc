@@ -228,6 +228,17 @@ result<tcp::path> script::find_path(ip_address, ip_address) noexcept {
   return _config.path;
 }
 
+// The first that is free.
+result<uint16_t> script::choose_port(ip_address local, endpoint remote, bool (*used)(void*, const four_tuple&) noexcept,
+                                     void* context) noexcept {
+  for (uint16_t port = our_port; port < our_port + 10; ++port) {
+    if (!used(context, {{local, port}, remote})) {
+      return port;
+    }
+  }
+  return errc::addrnotavail;
+}
+
 packet_ptr script::make_packet(uint32_t room) noexcept {
   packet_ptr p = _slab.make();
   fragment f = make_heap_fragment(_home, room, headroom);

@@ -78,10 +78,8 @@ class script final : net::tcp::ip_output {
   bool ready() noexcept override { return _room = _transmitting && device_ready; }
   void send(net::ip_address source, net::ip_address destination, net::packet_ptr segment,
             instant now) noexcept override;
-  result<uint16_t> choose_port(net::ip_address, net::endpoint, bool (*)(void*, const net::four_tuple&) noexcept,
-                               void*) noexcept override {
-    return uint16_t(80);
-  }
+  result<uint16_t> choose_port(net::ip_address local, net::endpoint remote,
+                               bool (*used)(void*, const net::four_tuple&) noexcept, void* context) noexcept override;
 
   script_config _config;
   sim::counted_memory _home;

@@ -245,6 +245,47 @@ TEST(window, a_closed_one_is_probed_for_ever) {
   EXPECT_EQ(s.in("A 11 ack 101"), "");
 }
 
+// The peer probes our closed window while it owes us an acknowledgment: no sign of a loss, however often.
+TEST(window, the_peers_probes_are_no_duplicate_acks) {
+  script s;
+  reach_established(s);
+  for (int i = 0; i < 7; ++i) {
+    s.in("A " + std::to_string(1 + i * 1460) + " ack 1 +1460");
+  }
+  EXPECT_EQ(s.send(100), "PA 1 +100 ack 10001");
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(s.in("A 10001 ack 1 +1"), "A 101 ack 10001");
+  }
+}
+
+// What is half old says something new about the peer's window.
+TEST(window, a_segment_that_is_half_old_may_set_it) {
+  script s;
+  reach_established(s);
+  s.in("A 1 ack 1 +10");
+  s.in("A 11 ack 1 win 1000");
+  s.in("A 6 ack 1 win 500 +10");
+  EXPECT_EQ(s.tcp().stats(s.c).snd_wnd, 500u);
+  s.in("A 6 ack 1 win 400");  // wholly old: it does not
+  EXPECT_EQ(s.tcp().stats(s.c).snd_wnd, 500u);
+}
+
+// Nobody waits for it any more: a peer that keeps its window closed does not hold it for ever.
+TEST(window, a_closed_one_does_not_hold_an_orphan) {
+  script s;
+  reach_established(s);
+  s.in("A 1 ack 1 win 0");
+  s.send(100);
+  s.release();
+  for (int i = 0; i < 20; ++i) {
+    s.after(seconds(61));
+    if (s.tcp().connection_count()) {
+      s.in("A 1 ack 1 win 0");
+    }
+  }
+  EXPECT_EQ(s.tcp().connection_count(), 0u);
+}
+
 // The device may be full just when the timer strikes.
 TEST(window, a_probe_waits_for_the_device) {
   script s;
@@ -428,6 +469,8 @@ TEST(limits, challenge_acks_are_counted_for_each_connection) {
   EXPECT_EQ(answered("R 2"), 10);
   s.after(seconds(1));
   EXPECT_EQ(answered("S 2"), 10);
+  s.after(seconds(1));
+  EXPECT_EQ(answered("S 20000"), 10);
   s.peer_port = 5002;  // half-open
   s.in("S 0");
   EXPECT_EQ(answered("R 2"), 10);

@@ -99,6 +99,29 @@ TEST(names, chosen_ports_are_free_and_differ) {
   }
 }
 
+// bind() promises that nobody else gets the port, not even by chance.
+TEST(names, opens_are_not_given_a_port_that_is_reserved_or_listened_on) {
+  script s;
+  const endpoint there{ipv4_address::of(10, 0, 0, 2), 1};
+  tcp::reservation* r = *s.tcp().reserve({{}, 80}, true, s.now);
+  tcp::listener* l = *s.tcp().listen({{}, 81}, 1, nullptr, s.now);
+  tcp::connection* c = *s.tcp().connect({}, there, nullptr, s.now);
+  EXPECT_EQ(s.tcp().tuple(c).local.port, 82);
+  s.tcp().release(c, s.now);
+  s.tcp().release(l, s.now);
+  s.tcp().release(r);
+}
+
+// What waits in the peer's window is not cut off by a smaller buffer, nor is more promised than the handshake can say.
+TEST(options, a_buffer_grows_as_far_as_the_window_scale) {
+  script s;
+  reach_established(s);
+  tcp::connection_options o = s.tcp().options(s.c);
+  o.receive_buffer_bytes = 1 << 20;
+  s.tcp().set_options(s.c, o, s.now);
+  EXPECT_EQ(s.c->receive_limit, 65535u);
+}
+
 TEST(names, a_backlog_can_be_changed) {
   script s;
   s.listen(1);

@@ -296,6 +296,15 @@ TEST(states, time_wait_ends_after_two_msl_and_a_late_fin_begins_it_again) {
   EXPECT_EQ(s.in("FA 1 ack 2"), "R 2");
 }
 
+TEST(states, only_the_peers_own_fin_begins_time_wait_again) {
+  script s;
+  reach_time_wait(s);
+  s.after(seconds(59));
+  EXPECT_EQ(s.in("FA 50 ack 2"), "A 2 ack 2");
+  s.after(seconds(2));
+  EXPECT_EQ(s.in("FA 1 ack 2"), "R 2");
+}
+
 TEST(states, a_syn_beyond_the_old_connection_ends_time_wait) {
   script s;
   reach_time_wait(s);
