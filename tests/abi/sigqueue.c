@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,8 +131,25 @@ static void counts(int n, siginfo_t* i, void* c) {
   (void)n, (void)i, (void)c;
   __atomic_add_fetch(&handled, 1, __ATOMIC_SEQ_CST);
 }
+// A long list of robust locks, none of them held: the kernel walks it on the way out, which gives the signal time to
+// come.
+static struct node {
+  struct node* next;
+  uint64_t futex;
+} nodes[2000];
 static void* ends(void* p) {
+  static struct {
+    struct node* first;
+    long offset;
+    void* pending;
+  } head;
+  for (int i = 0; i < 2000; i++)
+    nodes[i].next = i < 1999 ? &nodes[i + 1] : (struct node*)&head;
+  head.first = nodes;
+  head.offset = offsetof(struct node, futex);
+  syscall(SYS_set_robust_list, &head, sizeof head);
   __atomic_store_n(&ready, 1, __ATOMIC_SEQ_CST);
+  syscall(SYS_exit, 0);  // without the library, which would block all signals first
   return p;
 }
 static void* stays(void* p) {
@@ -161,7 +179,7 @@ static void handed_on(void) {
     pthread_create(&staying, &a, stays, NULL);
     while (!__atomic_load_n(&ready, __ATOMIC_SEQ_CST))
       ;
-    for (volatile int spin = 0; spin < i * 400; spin++)
+    for (volatile int spin = 0; spin < i * 20; spin++)
       ;
     sigqueue(getpid(), SIGRTMIN + 4, (union sigval){0});
     pthread_join(going, NULL);
