@@ -222,10 +222,9 @@ static void read_all_memory(void) {
   char* p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   int zero = open("/dev/zero", O_RDONLY);
   for (size_t at = 0; at < length; at += step) {
-    if (read(zero, p + at, step) != (ssize_t)step) {
-      printf("read: cut short\n");
-      return;
-    }
+    // Ended without touching anything new: that alone would end it, too.
+    if (read(zero, p + at, step) != (ssize_t)step)
+      __asm__ volatile("syscall" : : "a"(SYS_exit_group), "D"(9));
   }
 }
 static void use_all_memory(void) {
