@@ -38,6 +38,7 @@ bool map_stack_pages(u64 bottom, u64 size) {
 
 }  // namespace
 
+// SAFETY: volatile, since what lies there are registers.
 volatile void* map_device(phys_addr base, u64 length) {
   const u64 offset = base & (page_size - 1);
   lock_guard g(lock);
