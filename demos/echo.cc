@@ -6,13 +6,13 @@
 // Loops: one coroutine accepts on each shard, one serves each connection. The gate waits for the connections at the
 // end.
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
-#include "framework/reactor/stop_signal.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/sleep.hh"
+#include "framework/sync/stop_signal.hh"
 
 #include <boost/program_options.hpp>
 #include <list>

@@ -3,7 +3,7 @@
 //     build/release/demos/hello --smp 2
 //     scripts/run.py demos/hello
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/smp.hh"
 
 using namespace solaster;

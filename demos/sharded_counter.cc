@@ -3,13 +3,13 @@
 //     build/release/demos/sharded_counter --smp 2 --port 7778
 //     printf 'a b a\n' | nc localhost 7778        answers "a 1", "b 1", "a 2"
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
-#include "framework/reactor/stop_signal.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/sleep.hh"
+#include "framework/sync/stop_signal.hh"
 
 #include <boost/program_options.hpp>
 #include <list>

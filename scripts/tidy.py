@@ -40,6 +40,7 @@ FOLDER_ORDER = {
     "net": ("base", "packet", "wire", "device", "virtio", "host", "ip", "udp", "tcp", "stack"),
     "kernel": ("include", "lib", "abi", "arch", "sync", "firmware", "mm", "sched", "drivers", "direct", "fs", "task", "sys",
                "platform", "debug", "boot"),
+    "framework": ("base", "fmt", "host", "memory", "future", "log", "reactor", "sync", "io", "device", "socket", "app", "testing"),
 }
 # Folder: headers it may not include, as a regular expression of the name between the brackets.
 BANNED_HEADERS = {

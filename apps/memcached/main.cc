@@ -7,11 +7,11 @@
 #include "apps/memcached/options.hh"
 #include "apps/memcached/server.hh"
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
 #include "framework/future/coroutine.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/stop_signal.hh"
+#include "framework/sync/stop_signal.hh"
 
 using namespace solaster;
 

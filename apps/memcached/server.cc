@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <new>
 
-#include "framework/app/log.hh"
 #include "framework/future/coroutine.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
+#include "framework/sync/sleep.hh"
 
 namespace solaster::memcached {
 

@@ -1,9 +1,12 @@
 #include "framework/app/app.hh"
 
-#include "framework/app/crash.hh"
-#include "framework/app/log.hh"
-#include "framework/app/options_parser.hh"
+#include "framework/base/option_error.hh"
+#include "framework/host/crash.hh"
+#include "framework/log/log.hh"
+#include "framework/log/options.hh"
 #include "framework/reactor/engine.hh"
+#include "framework/reactor/options.hh"
+#include "framework/socket/stacks.hh"
 
 #include <boost/program_options.hpp>
 #include <iostream>
@@ -34,7 +37,9 @@ struct app_template::implementation {
       general.add_options()("version", "print the version");
     }
     general.add_options()("help-solaster", "the framework's options");
-    describe_engine_options(framework, config.default_log_level);
+    describe_engine_options(framework);
+    describe_network_options(framework);
+    describe_log_options(framework, config.default_log_level);
     all.add(own).add(general).add(framework);
     // No guessing: --mem is not --memory, and today's unique prefix is not tomorrow's.
     int style = bpo::command_line_style::unix_style & ~bpo::command_line_style::allow_guessing;
@@ -81,7 +86,18 @@ bpo::variables_map& app_template::configuration() {
   return _impl->values;
 }
 
+namespace {
+
+// The network comes up before the program's own function.
+future<int> run_connected(const network_options& network, noncopyable_function<future<int>()> func) {
+  co_await start_network(network);
+  co_return co_await func();
+}
+
+}  // namespace
+
 int app_template::run_main(int argc, char** argv, main_function func) {
+  network_options network;
   auto complain = [&](const std::string& text) {
     std::string line = _impl->config.name + ": " + text + "\n";
     internal::write_log_text(line.data(), line.size());
@@ -91,7 +107,9 @@ int app_template::run_main(int argc, char** argv, main_function func) {
     if (_impl->answer()) {
       return 0;
     }
+    read_log_options(_impl->values);
     internal::set_options(read_engine_options(_impl->values));
+    network = read_network_options(_impl->values);
   } catch (const bpo::too_many_positional_options_error&) {
     complain("an argument that is no option (--help lists the options)");
     return 2;
@@ -104,7 +122,8 @@ int app_template::run_main(int argc, char** argv, main_function func) {
   }
   internal::install_crash_report(_impl->config.name.c_str());
   try {
-    return internal::run_shards(std::move(func), complain);
+    return internal::run_shards(
+        [&network, func = std::move(func)]() mutable { return run_connected(network, std::move(func)); }, complain);
   } catch (const std::exception& e) {
     complain(e.what());
     return 1;

@@ -1,16 +1,16 @@
 #include "framework/device/nic.hh"
 
-#include "framework/app/options.hh"
+#include "framework/device/options.hh"
 #include "framework/device/tap.hh"
 #include "framework/device/virtio.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
 
 #include <cstring>
 #include <stdexcept>
 
 namespace solaster {
 
-std::unique_ptr<nic> nic::open(const native_stack_options& options, unsigned shards, net::memory& m) {
+std::unique_ptr<nic> nic::open(const nic_options& options, unsigned shards, net::memory& m) {
   if (!is_guest() && options.tap.empty()) {
     throw std::runtime_error(
         "the native network stack needs a tap device here: give --tap NAME, or --network-stack posix");

@@ -20,14 +20,14 @@
 
 namespace solaster {
 
-struct native_stack_options;
+struct nic_options;
 
 class nic {
  public:
   virtual ~nic() = default;
 
   // The direct interface's NIC 0 in a guest, else the tap that the options name.
-  static std::unique_ptr<nic> open(const native_stack_options& options, unsigned shards, net::memory& m);
+  static std::unique_ptr<nic> open(const nic_options& options, unsigned shards, net::memory& m);
 
   // "tap solaster0" or "virtio-net over PCI".
   const std::string& name() const noexcept { return _name; }

@@ -1,7 +1,7 @@
 #include "framework/device/shard_memory.hh"
 
+#include "framework/host/direct.hh"
 #include "framework/memory/memory.hh"
-#include "framework/reactor/backend/direct.hh"
 #include "framework/reactor/shard.hh"
 
 #include <array>

@@ -1,6 +1,6 @@
 #include "framework/device/tap.hh"
 
-#include "framework/app/options.hh"
+#include "framework/device/options.hh"
 #include "framework/reactor/backend/backend.hh"
 #include "net/packet/heap_buffer.hh"
 #include "net/packet/pool.hh"
@@ -354,7 +354,7 @@ class tap_nic final : public nic {
 
 }  // namespace
 
-std::unique_ptr<nic> open_tap_nic(const native_stack_options& options, unsigned shards) {
+std::unique_ptr<nic> open_tap_nic(const nic_options& options, unsigned shards) {
   return std::make_unique<tap_nic>(options.tap, shards);
 }
 

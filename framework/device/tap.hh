@@ -13,6 +13,6 @@ namespace solaster {
 
 // Opens the tap of this name, one queue a shard where it has several, else one. It has to exist (`ip tuntap add`) and
 // to be ours.
-std::unique_ptr<nic> open_tap_nic(const native_stack_options& options, unsigned shards);
+std::unique_ptr<nic> open_tap_nic(const nic_options& options, unsigned shards);
 
 }  // namespace solaster

@@ -1,7 +1,7 @@
 #include "framework/device/virtio.hh"
 
-#include "framework/app/options.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/device/options.hh"
+#include "framework/host/direct.hh"
 #include "net/virtio/net_device.hh"
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace virtio = net::virtio;
 
 class virtio_nic final : public nic {
  public:
-  virtio_nic(const native_stack_options& options, unsigned shards, net::memory& m) : _direct(*find_direct_interface()) {
+  virtio_nic(const nic_options& options, unsigned shards, net::memory& m) : _direct(*find_direct_interface()) {
     if (int error = _direct.nic_claim(0, &_where); error < 0) {
       throw std::runtime_error(
           error == -ENODEV ? "this guest has no network device (QEMU's -device virtio-net-pci, or virtio-net-device)"
@@ -102,7 +102,7 @@ class virtio_nic final : public nic {
 
 }  // namespace
 
-std::unique_ptr<nic> open_virtio_nic(const native_stack_options& options, unsigned shards, net::memory& m) {
+std::unique_ptr<nic> open_virtio_nic(const nic_options& options, unsigned shards, net::memory& m) {
   return std::make_unique<virtio_nic>(options, shards, m);
 }
 

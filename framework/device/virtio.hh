@@ -6,6 +6,6 @@
 namespace solaster {
 
 // In a guest only. Shard 0.
-std::unique_ptr<nic> open_virtio_nic(const native_stack_options& options, unsigned shards, net::memory& m);
+std::unique_ptr<nic> open_virtio_nic(const nic_options& options, unsigned shards, net::memory& m);
 
 }  // namespace solaster

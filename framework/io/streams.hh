@@ -29,6 +29,7 @@
 #include "framework/future/coroutine.hh"
 #include "framework/future/future.hh"
 #include "framework/memory/temporary_buffer.hh"
+#include "framework/reactor/turn_hooks.hh"
 
 namespace solaster {
 
@@ -227,8 +228,7 @@ class batch_flush_hook {
   batch_flush_hook* _next = nullptr;
   batch_flush_hook** _prev = nullptr;  // what points here; null when in no list
 };
-// The reactor calls this once a turn, before its back end submits. Returns whether there was any work.
-bool poll_batch_flushes() noexcept;
+
 }  // namespace internal
 
 struct output_stream_options {

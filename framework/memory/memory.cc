@@ -13,8 +13,8 @@
 #include <new>
 #include <utility>
 
+#include "framework/host/direct.hh"
 #include "framework/memory/memory_domain.hh"
-#include "framework/reactor/backend/direct.hh"
 
 namespace solaster::memory {
 

@@ -1,15 +1,13 @@
 #include "framework/reactor/engine.hh"
 
-#include "framework/app/crash.hh"
-#include "framework/app/log.hh"
-#include "framework/app/options.hh"
+#include "framework/host/crash.hh"
+#include "framework/host/direct.hh"
+#include "framework/log/log.hh"
 #include "framework/memory/memory.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/reactor/options.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/signals.hh"
 #include "framework/reactor/smp_queues.hh"
-#include "framework/socket/api.hh"
-#include "framework/socket/stacks.hh"
 
 #include <fmt/core.h>
 #include <pthread.h>
@@ -132,13 +130,11 @@ class shard_group {
     return status;
   }
 
-  // Shard 0: networks, then the program.
+  // Shard 0: the program.
   future<> run_main() {
     int status = 1;
     try {
-      co_await start_network();
-      engine_log.debug("{} shards, {} back end, {} network stack", _options.smp, engine().backend().name(),
-                       _options.network_stack == "none" ? "no" : engine().net().name());
+      engine_log.debug("{} shards, {} back end", _options.smp, engine().backend().name());
       stop_on_signals();
       status = co_await _main();
     } catch (const std::exception& e) {
@@ -147,19 +143,6 @@ class shard_group {
       _complain(describe(std::current_exception()));
     }
     engine().exit(status);
-  }
-
-  static void make_network() { engine().set_network_stack(make_network_stack(options())); }
-
-  // Shard 0's first: it is the one that takes hold of the device and learns the addresses.
-  static future<> start_network() {
-    make_network();
-    co_await smp::invoke_on_others([] { make_network(); });
-    if (options().network_stack == "none") {
-      co_return;
-    }
-    co_await engine().net().initialize();
-    co_await smp::invoke_on_others([] { return engine().net().initialize(); });
   }
 
   void note_failure(std::string text) {

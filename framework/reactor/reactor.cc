@@ -1,13 +1,12 @@
 #include "framework/reactor/reactor.hh"
 
-#include "framework/app/log.hh"
-#include "framework/app/options.hh"
-#include "framework/io/streams.hh"
+#include "framework/log/log.hh"
 #include "framework/memory/memory.hh"
 #include "framework/memory/reserve.hh"
+#include "framework/reactor/options.hh"
 #include "framework/reactor/signals.hh"
 #include "framework/reactor/smp_queues.hh"
-#include "framework/socket/api.hh"
+#include "framework/reactor/turn_hooks.hh"
 
 #include <immintrin.h>
 #include <sched.h>
@@ -214,7 +213,7 @@ reactor::~reactor() {
   memory::release_reserve();
 }
 
-void reactor::set_network_stack(std::unique_ptr<network_stack> s) noexcept {
+void reactor::set_network_stack(std::shared_ptr<network_stack> s) noexcept {
   _network_stack = std::move(s);
 }
 

@@ -57,7 +57,7 @@ class reactor {
   void handle_signal(int signo, noncopyable_function<void()> f);
 
   // ---- for the framework ----
-  void set_network_stack(std::unique_ptr<network_stack> s) noexcept;
+  void set_network_stack(std::shared_ptr<network_stack> s) noexcept;
   int run();
   // Makes run() return, on this shard only.
   void stop_loop() noexcept { _stopped = true; }
@@ -104,7 +104,7 @@ class reactor {
   internal::preempt_flag& _preempt_flag;  // this thread's, for others
   reactor_stats _stats;
   const engine_options& _options;
-  std::unique_ptr<network_stack> _network_stack;
+  std::shared_ptr<network_stack> _network_stack;  // shared: its type is not known here
   std::vector<noncopyable_function<future<>()>> _at_exit;
   timer<> _exit_retry;
   struct signal_handler;

@@ -1,6 +1,6 @@
 #include "framework/reactor/signals.hh"
 
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <atomic>

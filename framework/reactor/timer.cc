@@ -1,7 +1,7 @@
 #include "framework/reactor/timer.hh"
 
-#include "framework/app/log.hh"
 #include "framework/base/check.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <algorithm>

@@ -1,6 +1,8 @@
 #include "framework/socket/stacks.hh"
 
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
+#include "framework/reactor/reactor.hh"
+#include "framework/reactor/smp.hh"
 #include "framework/socket/api.hh"
 
 #include <cerrno>
@@ -30,16 +32,15 @@ class absent_stack final : public network_stack {
 };
 
 // Nothing but the host says that there is to be a network: a guest without a NIC has none.
-bool is_without_nic(const engine_options& o) {
-  const native_stack_options& n = o.native;
-  return is_guest() && o.network_stack.empty() && !n.dhcp && n.host_ipv4_addr.empty() && n.pcap.empty() &&
+bool is_without_nic(const network_options& o) {
+  return is_guest() && o.stack.empty() && !o.dhcp && o.host_ipv4_addr.empty() && o.nic.pcap.empty() &&
          find_direct_interface()->nic_count() == 0;
 }
 
 }  // namespace
 
-std::unique_ptr<network_stack> make_network_stack(const engine_options& o) {
-  const std::string& name = o.network_stack;
+std::unique_ptr<network_stack> make_network_stack(const network_options& o) {
+  const std::string& name = o.stack;
   if (is_without_nic(o)) {
     return std::make_unique<absent_stack>("this guest has no network device (run.py --net user, or --net tap=NAME)");
   }
@@ -47,12 +48,24 @@ std::unique_ptr<network_stack> make_network_stack(const engine_options& o) {
     return make_native_stack(o);
   }
   if (name == "posix" || name.empty()) {
-    return make_posix_stack(o);
+    return make_posix_stack();
   }
   if (name == "none") {
     return std::make_unique<absent_stack>("--network-stack none was given");
   }
   throw std::runtime_error("--network-stack: no such stack (posix, native, none): " + name);
+}
+
+// Shard 0's first: it is the one that takes hold of the device and learns the addresses.
+future<> start_network(const network_options& options) {
+  auto make = [&options] { engine().set_network_stack(make_network_stack(options)); };
+  make();
+  co_await smp::invoke_on_others(make);
+  if (options.stack == "none") {
+    co_return;
+  }
+  co_await engine().net().initialize();
+  co_await smp::invoke_on_others([] { return engine().net().initialize(); });
 }
 
 }  // namespace solaster

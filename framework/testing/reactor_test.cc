@@ -1,7 +1,7 @@
 #include "framework/testing/reactor_test.hh"
 
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 
 #include <algorithm>
 #include <cstdlib>

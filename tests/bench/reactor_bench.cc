@@ -12,7 +12,7 @@
 #include "framework/future/when_all.hh"
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"

@@ -3,9 +3,9 @@
 //
 //     crash_in_coroutine null|abort|throw|bad-string|overflow
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/future/coroutine.hh"
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/reactor/smp.hh"
 
 #include <boost/program_options.hpp>

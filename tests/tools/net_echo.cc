@@ -9,13 +9,13 @@
 // The pattern: byte i is (i * 2654435761 >> 16) & 0xff of the byte's index in a block of 65,536, each block the same
 // but for its first 8 bytes, which are its number (little-endian). CRC-32 is zlib's.
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/reactor/smp.hh"
-#include "framework/reactor/stop_signal.hh"
+#include "framework/sync/stop_signal.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"
 

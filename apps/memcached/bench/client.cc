@@ -7,8 +7,8 @@
 #include "framework/future/coroutine.hh"
 #include "framework/future/loops.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
+#include "framework/sync/sleep.hh"
 
 namespace solaster::mcbench {
 

@@ -8,12 +8,12 @@
 #include "apps/memcached/bench/client.hh"
 #include "apps/memcached/bench/report.hh"
 #include "framework/app/app.hh"
-#include "framework/app/log.hh"
 #include "framework/future/coroutine.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/timer.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/sleep.hh"
 
 using namespace solaster;
 namespace bpo = boost::program_options;

@@ -1,7 +1,7 @@
 #include "framework/reactor/backend/backend.hh"
 
-#include "framework/app/log.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 
 #include <time.h>

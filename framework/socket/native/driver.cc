@@ -1,6 +1,6 @@
 #include "framework/socket/native/driver.hh"
 
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/smp.hh"

@@ -1,7 +1,6 @@
 // The native network stack of a shard: start, addresses, stop. The work is the driver's and the sockets'.
-#include "framework/app/log.hh"
-#include "framework/app/options.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/reactor/timer.hh"
@@ -10,6 +9,7 @@
 #include "framework/socket/native/tcp_socket.hh"
 #include "framework/socket/native/udp_channel.hh"
 #include "framework/socket/native/wrap.hh"
+#include "framework/socket/options.hh"
 #include "framework/socket/stacks.hh"
 
 #include <fmt/core.h>
@@ -41,7 +41,7 @@ net::ipv4_address parse_address(const char* option, const std::string& text) {
 }
 
 // What the options say; nullopt: DHCP.
-std::optional<net::address_config> read_address(const native_stack_options& o) {
+std::optional<net::address_config> read_address(const network_options& o) {
   if (o.host_ipv4_addr.empty()) {
     if (o.dhcp == false) {
       throw std::runtime_error("the native network stack needs an address: --host-ipv4-addr ADDR, or --dhcp 1");
@@ -66,12 +66,12 @@ std::optional<net::address_config> read_address(const native_stack_options& o) {
   return c;
 }
 
-std::shared_ptr<shared_state> make_shared_state(const engine_options& options) {
+std::shared_ptr<shared_state> make_shared_state(const network_options& options) {
   auto s = std::make_shared<shared_state>();
-  s->address = read_address(options.native);
+  s->address = read_address(options);
   static shard_memory memory;  // the device's own; as long as the process
-  s->device = nic::open(options.native, options.smp, memory);
-  s->steering = net::steering::make(options.smp);
+  s->device = nic::open(options.nic, smp::count, memory);
+  s->steering = net::steering::make(smp::count);
   if (getrandom(s->secret.data(), s->secret.size(), 0) != ssize_t(s->secret.size())) {
     throw std::runtime_error("no entropy for the network stack");
   }
@@ -80,7 +80,7 @@ std::shared_ptr<shared_state> make_shared_state(const engine_options& options) {
 
 class native_stack final : public network_stack {
  public:
-  explicit native_stack(const engine_options& options) {
+  explicit native_stack(const network_options& options) {
     if (this_shard_id() == 0) {
       shared = make_shared_state(options);
     }
@@ -233,7 +233,7 @@ class native_stack final : public network_stack {
 
 }  // namespace
 
-std::unique_ptr<network_stack> make_native_stack(const engine_options& options) {
+std::unique_ptr<network_stack> make_native_stack(const network_options& options) {
   return std::make_unique<native_stack>(options);
 }
 

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 
 namespace solaster::posix {
 

@@ -4,10 +4,10 @@
 #include <cerrno>
 
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/socket/posix/connection.hh"
 #include "framework/socket/posix/listener.hh"
 #include "framework/socket/posix/readiness.hh"
+#include "framework/sync/sleep.hh"
 
 namespace solaster::posix {
 

@@ -59,7 +59,7 @@ class posix_stack final : public network_stack {
 
 }  // namespace
 
-std::unique_ptr<network_stack> make_posix_stack(const engine_options&) {
+std::unique_ptr<network_stack> make_posix_stack() {
   return std::make_unique<posix_stack>();
 }
 

@@ -3,7 +3,7 @@
 // edge before that costs at most one more try, and none is lost.
 #include "framework/reactor/backend/backend.hh"
 
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/backend/preemption_timer.hh"
 
 #include <sys/epoll.h>

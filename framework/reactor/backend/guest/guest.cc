@@ -2,9 +2,9 @@
 //
 // Time is the time-stamp counter with the parameters that the kernel publishes; sleeping is wait() on the shard's wake
 // token, which interrupts of the NIC's queues and other shards set. There are no file descriptors here.
-#include "framework/app/options.hh"
+#include "framework/host/direct.hh"
 #include "framework/reactor/backend/backend.hh"
-#include "framework/reactor/backend/direct.hh"
+#include "framework/reactor/options.hh"
 
 #include <cerrno>
 #include <cstddef>

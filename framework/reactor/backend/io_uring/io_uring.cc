@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "framework/app/options.hh"
+#include "framework/reactor/options.hh"
 
 namespace solaster {
 

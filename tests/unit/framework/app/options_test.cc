@@ -1,6 +1,8 @@
-#include "framework/app/options_parser.hh"
-
-#include "framework/app/log.hh"
+#include "framework/log/options.hh"
+#include "framework/base/option_error.hh"
+#include "framework/log/log.hh"
+#include "framework/reactor/options.hh"
+#include "framework/socket/options.hh"
 
 #include <gtest/gtest.h>
 #include <boost/program_options.hpp>
@@ -48,13 +50,17 @@ namespace {
 std::string complaint(std::vector<const char*> words) {
   namespace bpo = boost::program_options;
   bpo::options_description d;
-  describe_engine_options(d, "warn");
+  describe_engine_options(d);
+  describe_network_options(d);
+  describe_log_options(d, "warn");
   words.insert(words.begin(), "program");
   bpo::variables_map vm;
   bpo::store(bpo::parse_command_line(int(words.size()), words.data(), d), vm);
   bpo::notify(vm);
   try {
+    read_log_options(vm);
     read_engine_options(vm);
+    read_network_options(vm);
   } catch (const option_error& e) {
     return e.what();
   }

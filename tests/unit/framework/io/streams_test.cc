@@ -5,7 +5,7 @@
 #include <deque>
 #include <string>
 
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 
 namespace solaster {

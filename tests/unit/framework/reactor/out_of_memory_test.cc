@@ -6,13 +6,13 @@
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/sync/condition_variable.hh"
 #include "framework/sync/gate.hh"
 #include "framework/sync/pipe.hh"
 #include "framework/sync/queue.hh"
 #include "framework/sync/semaphore.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 
 #include <csignal>

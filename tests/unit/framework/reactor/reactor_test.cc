@@ -1,15 +1,15 @@
 #include "framework/reactor/reactor.hh"
 
-#include "framework/app/options.hh"
 #include "framework/future/loops.hh"
 #include "framework/reactor/alien.hh"
+#include "framework/reactor/options.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/reactor/smp_queues.hh"
-#include "framework/reactor/stop_signal.hh"
 #include "framework/sync/gate.hh"
 #include "framework/sync/semaphore.hh"
+#include "framework/sync/sleep.hh"
+#include "framework/sync/stop_signal.hh"
 #include "framework/testing/reactor_test.hh"
 
 #include <fcntl.h>

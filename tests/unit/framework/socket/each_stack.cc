@@ -16,7 +16,7 @@
 
 #include "framework/reactor/backend/backend.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 
 namespace solaster::testing {

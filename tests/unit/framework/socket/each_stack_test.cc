@@ -3,9 +3,9 @@
 
 #include "framework/future/loops.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/sync/abort_source.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 #include "tests/unit/framework/socket/each_stack.hh"
 

@@ -4,10 +4,10 @@
 #include <system_error>
 
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/socket/native/driver.hh"
 #include "framework/socket/native/ports.hh"
+#include "framework/sync/sleep.hh"
 #include "tests/unit/framework/socket/each_stack.hh"
 
 namespace solaster::testing {

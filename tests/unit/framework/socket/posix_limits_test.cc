@@ -8,8 +8,8 @@
 #include <filesystem>
 
 #include "framework/reactor/backend/io_uring/io_uring.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/socket/posix/descriptor.hh"
+#include "framework/sync/sleep.hh"
 #include "tests/unit/framework/socket/posix_sockets.hh"
 
 namespace solaster {

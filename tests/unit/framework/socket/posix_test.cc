@@ -8,11 +8,11 @@
 
 #include "framework/future/when_all.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/socket/api.hh"
 #include "framework/socket/posix/descriptor.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/sleep.hh"
 #include "tests/unit/framework/socket/posix_sockets.hh"
 
 namespace solaster {

@@ -2,7 +2,6 @@
 #include "framework/future/do_with.hh"
 #include "framework/future/loops.hh"
 #include "framework/future/when_all.hh"
-#include "framework/reactor/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/sync/condition_variable.hh"
 #include "framework/sync/gate.hh"
@@ -10,6 +9,7 @@
 #include "framework/sync/queue.hh"
 #include "framework/sync/rwlock.hh"
 #include "framework/sync/semaphore.hh"
+#include "framework/sync/sleep.hh"
 #include "framework/testing/reactor_test.hh"
 
 #include <algorithm>

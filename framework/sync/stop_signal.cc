@@ -1,6 +1,6 @@
-#include "framework/reactor/stop_signal.hh"
+#include "framework/sync/stop_signal.hh"
 
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/engine.hh"
 #include "framework/reactor/reactor.hh"
 

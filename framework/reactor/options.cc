@@ -1,8 +1,8 @@
-#include "framework/app/options_parser.hh"
+#include "framework/reactor/options.hh"
 
-#include "framework/app/log.hh"
+#include "framework/base/option_error.hh"
+#include "framework/host/direct.hh"
 #include "framework/memory/memory.hh"
-#include "framework/reactor/backend/direct.hh"
 
 #include <fmt/format.h>
 #include <sched.h>
@@ -78,61 +78,6 @@ void place_shards(engine_options& o, const bpo::variables_map& vm) {
   }
 }
 
-// A name that no logger has is a slip: nothing would change, and nobody would be told.
-void set_log_level_of(const std::string& name, log_level l) {
-  std::vector<std::string> names = logger::names();
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    throw option_error(
-        fmt::format("--logger-log-level: no logger named {}; there are: {}", name, fmt::join(names, ", ")));
-  }
-  logger::set_level_of(name, l);
-}
-
-void set_log_levels(const bpo::variables_map& vm) {
-  auto level_of = [](const std::string& name, const char* option) {
-    log_level l;
-    if (!parse_log_level(name, l)) {
-      throw option_error(std::string(option) + ": error, warn, info, debug or trace, not " + name);
-    }
-    return l;
-  };
-  logger::set_default_level(level_of(vm["default-log-level"].as<std::string>(), "--default-log-level"));
-  if (!vm.count("logger-log-level")) {
-    return;
-  }
-  for (const std::string& list : vm["logger-log-level"].as<std::vector<std::string>>()) {
-    for (size_t from = 0; from <= list.size();) {
-      size_t to = std::min(list.find(':', from), list.size());
-      std::string item = list.substr(from, to - from);
-      size_t eq = item.find('=');
-      if (eq == std::string::npos) {
-        throw option_error("--logger-log-level: NAME=LEVEL, not " + item);
-      }
-      set_log_level_of(item.substr(0, eq), level_of(item.substr(eq + 1), "--logger-log-level"));
-      from = to + 1;
-    }
-  }
-}
-
-// Options of the native stack mean nothing to another: who gives one of them would wait for its effect in vain.
-void check_native_options(const engine_options& o, const bpo::variables_map& vm) {
-  bool native = o.network_stack == "native" || (o.network_stack.empty() && is_guest());
-  for (const char* name : {"tap", "dhcp", "host-ipv4-addr", "netmask-ipv4-addr", "gw-ipv4-addr", "pcap"}) {
-    if (!native && vm.count(name)) {
-      throw option_error(fmt::format("--{} is for the native network stack; add --network-stack native{}", name,
-                                     std::string_view(name) == "tap" ? "" : " --tap NAME"));
-    }
-  }
-  if (is_guest() && vm.count("tap")) {
-    throw option_error("--tap: a guest drives its own network device; give the tap to run.py, --net tap=NAME");
-  }
-  for (const char* name : {"netmask-ipv4-addr", "gw-ipv4-addr"}) {
-    if (vm.count(name) && !vm.count("host-ipv4-addr")) {
-      throw option_error(fmt::format("--{} goes with --host-ipv4-addr; without it DHCP says it", name));
-    }
-  }
-}
-
 }  // namespace
 
 const engine_options& options() noexcept {
@@ -186,7 +131,7 @@ std::vector<unsigned> parse_cpuset(const std::string& text) {
   return cpus;
 }
 
-void describe_engine_options(bpo::options_description& d, const std::string& default_log_level) {
+void describe_engine_options(bpo::options_description& d) {
   auto text = [] { return bpo::value<std::string>(); };
   d.add_options()("smp", bpo::value<unsigned>()->value_name("N"), "shards, one a CPU (default: every CPU)")(
       "memory", text()->value_name("SIZE"), "memory of all shards together, such as 512M (default: what the host has)")(
@@ -197,18 +142,7 @@ void describe_engine_options(bpo::options_description& d, const std::string& def
                                                      "how long to poll before sleeping")(
       "task-quota-ms", bpo::value<double>()->default_value(0.5, "0.5")->value_name("MS"),
       "how long tasks run between two looks at the network")("reactor-backend", text()->value_name("NAME"),
-                                                             "io_uring, epoll or guest (default: the best there is)")(
-      "network-stack", text()->value_name("NAME"), "posix or native (default: posix, in a guest native)")(
-      "tap", text()->value_name("NAME"), "native stack on Linux: the tap device")(
-      "dhcp", bpo::value<bool>()->value_name("0|1"), "native stack: ask for an address (default: unless one is given)")(
-      "host-ipv4-addr", text()->value_name("ADDR"), "native stack: this host's address")(
-      "netmask-ipv4-addr", text()->value_name("MASK"), "native stack: its network's mask")(
-      "gw-ipv4-addr", text()->value_name("ADDR"), "native stack: the gateway")(
-      "pcap", text()->value_name("FILE"), "native stack: write the packets that it sees")(
-      "default-log-level", bpo::value<std::string>()->default_value(default_log_level)->value_name("LEVEL"),
-      "error, warn, info, debug or trace")(
-      "logger-log-level", bpo::value<std::vector<std::string>>()->composing()->value_name("NAME=LEVEL"),
-      "the level of one logger; several: a=debug:b=trace");
+                                                             "io_uring, epoll or guest (default: the best there is)");
 }
 
 engine_options read_engine_options(const bpo::variables_map& vm) {
@@ -218,7 +152,6 @@ engine_options read_engine_options(const bpo::variables_map& vm) {
       out = vm[name].as<std::string>();
     }
   };
-  set_log_levels(vm);
   o.overprovisioned = vm.count("overprovisioned") != 0;
   o.thread_affinity = vm["thread-affinity"].as<bool>();
   o.poll_mode = vm.count("poll-mode") != 0;
@@ -239,16 +172,6 @@ engine_options read_engine_options(const bpo::variables_map& vm) {
   }
   o.task_quota = nanoseconds(int64_t(quota_ms * 1e6));
   text("reactor-backend", o.reactor_backend);
-  text("network-stack", o.network_stack);
-  text("tap", o.native.tap);
-  if (vm.count("dhcp")) {
-    o.native.dhcp = vm["dhcp"].as<bool>();
-  }
-  text("host-ipv4-addr", o.native.host_ipv4_addr);
-  text("netmask-ipv4-addr", o.native.netmask_ipv4_addr);
-  text("gw-ipv4-addr", o.native.gw_ipv4_addr);
-  text("pcap", o.native.pcap);
-  check_native_options(o, vm);
   return o;
 }
 

@@ -1,4 +1,4 @@
-#include "framework/reactor/sleep.hh"
+#include "framework/sync/sleep.hh"
 
 namespace solaster {
 

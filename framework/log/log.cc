@@ -1,7 +1,7 @@
-#include "framework/app/log.hh"
+#include "framework/log/log.hh"
 
-#include "framework/reactor/backend/direct.hh"
-#include "framework/reactor/shard.hh"
+#include "framework/future/task.hh"
+#include "framework/host/direct.hh"
 
 #include <cxxabi.h>
 #include <fmt/format.h>
@@ -133,10 +133,10 @@ void logger::write(log_level l, fmt::string_view format, fmt::format_args args) 
     auto out = std::back_inserter(line);
     fmt::format_to(out, "{} {:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03} ", names[int(l)], t.year, t.month, t.day, t.hour,
                    t.minute, t.second, t.ms);
-    if (this_shard_id() == no_shard) {
+    if (unsigned shard = internal::hot.shard_id; shard == internal::no_shard_id) {
       fmt::format_to(out, "[no shard] {} - ", _name);
     } else {
-      fmt::format_to(out, "[shard {}] {} - ", this_shard_id(), _name);
+      fmt::format_to(out, "[shard {}] {} - ", shard, _name);
     }
     fmt::vformat_to(out, format, args);
     if (line.size() > line_max) {

@@ -1,4 +1,4 @@
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
 
 #include <elf.h>
 #include <sys/auxv.h>

@@ -1,6 +1,6 @@
-#include "framework/app/crash.hh"
+#include "framework/host/crash.hh"
 
-#include "framework/reactor/backend/direct.hh"
+#include "framework/host/direct.hh"
 
 #include <elf.h>
 #include <fcntl.h>
