@@ -12,11 +12,11 @@
 #include "framework/future/when_all.hh"
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
-#include "framework/sync/sleep.hh"
 #include "framework/reactor/smp.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"
 #include "framework/sync/semaphore.hh"
+#include "framework/sync/sleep.hh"
 
 #include <fmt/core.h>
 #include <sys/resource.h>

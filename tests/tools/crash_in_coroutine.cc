@@ -3,10 +3,10 @@
 //
 //     crash_in_coroutine null|abort|throw|bad-string|overflow
 #include "framework/app/app.hh"
-#include "framework/log/log.hh"
 #include "framework/future/coroutine.hh"
-#include "framework/sync/sleep.hh"
+#include "framework/log/log.hh"
 #include "framework/reactor/smp.hh"
+#include "framework/sync/sleep.hh"
 
 #include <boost/program_options.hpp>
 #include <cstdio>

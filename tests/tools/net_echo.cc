@@ -13,11 +13,11 @@
 #include "framework/memory/memory.hh"
 #include "framework/reactor/reactor.hh"
 #include "framework/reactor/sharded.hh"
-#include "framework/sync/sleep.hh"
 #include "framework/reactor/smp.hh"
-#include "framework/sync/stop_signal.hh"
 #include "framework/socket/api.hh"
 #include "framework/sync/gate.hh"
+#include "framework/sync/sleep.hh"
+#include "framework/sync/stop_signal.hh"
 
 #include <fmt/core.h>
 #include <array>
