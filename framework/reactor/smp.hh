@@ -110,7 +110,8 @@ class smp {
 
   static auto all_cpus() noexcept { return std::views::iota(0u, count); }
 
-  // Runs func() on shard `id`; its result, or what it throws, comes back. On this shard: at once.
+  // Runs func() on shard `id`; its result, or what it throws, comes back. On this shard: at once. Where there is no
+  // memory to send it the future has failed at once, and func was not moved from.
   template <typename Func>
   static auto submit_to(shard_id id, Func&& func) noexcept -> futurize_t<std::invoke_result_t<std::decay_t<Func>&>> {
     return submit_by(internal::smp_lane::program, id, std::forward<Func>(func));

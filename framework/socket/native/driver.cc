@@ -134,7 +134,7 @@ bool driver::poll() {
     run_events();
     _deadline = _stack->next_deadline();
   }
-  if (_has_handover || _foreign->has_returns()) [[unlikely]] {
+  if (has_messages()) [[unlikely]] {
     send_messages();
     any = true;
   }
@@ -230,28 +230,26 @@ void driver::push_out() noexcept {
   if (n == 0) {
     return;
   }
-  std::vector<net::packet*> packets;
-  try {
-    packets.reserve(n);
-  } catch (...) {
-    return;  // another time
-  }
+  packet_chain packets;
   for (size_t i = 0; i < n; ++i) {
     net::packet* p = _out.pop_front().release();
     p->note.set(whereabouts::sent_abroad);
     packets.push_back(p);
   }
+  if (!send<&driver::send_for>(_owner, packets)) {  // another time, in the same order
+    net::packet_list behind = std::move(_out);
+    while (net::packet* p = packets.pop_front()) {
+      _out.push_back(net::packet_ptr(p));
+    }
+    _out.append(std::move(behind));
+    return;
+  }
   _abroad += n;
   _stats.sent_abroad += n;
-  (void)smp::submit_framework_call(_owner, [from = _shard, packets = std::move(packets)] {
-    if (driver* d = addressee()) {
-      d->send_for(from, packets);
-    }
-  });
 }
 
-void driver::send_for(unsigned from, const std::vector<net::packet*>& packets) noexcept {
-  for (net::packet* theirs : packets) {
+void driver::send_for(unsigned from, packet_chain packets) noexcept {
+  while (net::packet* theirs = packets.pop_front()) {
     if (net::packet_ptr p = _foreign->adopt(theirs, from)) {
       _out.push_back(std::move(p));
     }
@@ -286,15 +284,11 @@ void driver::hand_over(net::packet_ptr p, unsigned to) noexcept {
     ++_stats.dropped;  // that shard does not keep up: its peers will slow down
     return;
   }
-  try {
-    p->note.set(whereabouts::handed_over);
-    _handover[to].push_back(p.get());
-    p.release();
-    _has_handover = true;
-    ++_handed_over;
-    ++_stats.handed_over;
-  } catch (...) {  // dropped
-  }
+  p->note.set(whereabouts::handed_over);
+  _handover[to].push_back(p.release());
+  _has_handover = true;
+  ++_handed_over;
+  ++_stats.handed_over;
 }
 
 // From this host to itself: received like what comes from the wire.
@@ -307,45 +301,56 @@ void driver::loop(net::packet_ptr p) noexcept {
   }
 }
 
-// Calls send(shard, function to run there) for each message that is due.
-template <typename Send>
-void driver::each_message(Send send) noexcept {
-  for (unsigned s = 0; s < _shards; ++s) {
-    if (!_handover[s].empty()) {
-      send(s, [from = _shard, packets = std::exchange(_handover[s], {})] {
-        if (driver* d = addressee()) {
-          d->take_in(from, packets);
-        }
-      });
+// To the driver of another shard, which has them delivered. False: there was no memory for the message, and they are
+// still here.
+template <auto Deliver>
+bool driver::send(unsigned to, packet_chain& packets) noexcept {
+  DCHECK(to != _shard);  // a future that has failed is a message that was not sent
+  struct parcel {
+    unsigned from;
+    packet_chain packets;
+    void operator()() noexcept {
+      if (driver* d = addressee()) {
+        (d->*Deliver)(from, std::move(packets));
+      }
     }
-    if (auto packets = _foreign->take_returns(s); !packets.empty()) {
-      send(s, [packets = std::move(packets)] {
-        if (driver* d = addressee()) {
-          d->come_home(packets);
-        }
-      });
-    }
+  } p{_shard, std::move(packets)};
+  auto sent = smp::submit_framework_call(to, std::move(p));
+  if (!sent.failed()) [[likely]] {
+    return true;
   }
-  _has_handover = false;
+  sent.ignore_ready_future();
+  packets = std::move(p.packets);
+  return false;
 }
 
 void driver::send_messages() noexcept {
-  each_message([](unsigned shard, auto f) { (void)smp::submit_framework_call(shard, std::move(f)); });
+  _has_handover = false;
+  for (unsigned s = 0; s < _shards; ++s) {
+    if (!_handover[s].empty() && !send<&driver::take_in>(s, _handover[s])) {
+      _has_handover = true;
+    }
+    packet_chain home = _foreign->take_returns(s);
+    if (!home.empty() && !send<&driver::come_home>(s, home)) {
+      _foreign->put_back(s, std::move(home));
+    }
+  }
 }
 
 future<> driver::send_visitors_home() {
   _inbox = {};
   _out = {};
-  std::vector<future<>> under_way;
-  each_message(
-      [&under_way](unsigned shard, auto f) { under_way.push_back(smp::submit_framework_call(shard, std::move(f))); });
-  for (auto& f : under_way) {
-    co_await std::move(f);
+  for (send_messages(); has_messages(); send_messages()) {
+    co_await coroutine::yield();  // memory is out
+  }
+  // Messages of a lane stay in order: when these are there, so are those before them.
+  for (unsigned s = 0; s < _shards; ++s) {
+    co_await smp::submit_framework_call(s, [] {});
   }
 }
 
-void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept {
-  for (net::packet* theirs : packets) {
+void driver::take_in(unsigned from, packet_chain packets) noexcept {
+  while (net::packet* theirs = packets.pop_front()) {
     bool crowded = _foreign->visiting() >= driver_limits::visiting_max;
     if (crowded) {
       _stats.copied_bytes += theirs->size();
@@ -357,8 +362,8 @@ void driver::take_in(unsigned from, const std::vector<net::packet*>& packets) no
   }
 }
 
-void driver::come_home(const std::vector<net::packet*>& packets) noexcept {
-  for (net::packet* p : packets) {
+void driver::come_home(unsigned, packet_chain packets) noexcept {
+  while (net::packet* p = packets.pop_front()) {
     if (p->note.get<whereabouts>() == whereabouts::sent_abroad) {
       --_abroad;
     } else {
@@ -435,8 +440,11 @@ instant driver::next_deadline() {
 }
 
 bool driver::try_enter_interrupt_mode() {
-  if (_dirty || !_inbox.empty() || _foreign->has_returns()) {
+  if (_dirty || !_inbox.empty() || has_messages()) {
     return false;
+  }
+  if (!_queue && !_out.empty() && _abroad < driver_limits::abroad_max) {
+    return false;  // there was no memory for the message, and nobody says when there is some
   }
   if (_queue && !_queue->arm()) {
     _queue->disarm();

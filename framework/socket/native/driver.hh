@@ -124,9 +124,9 @@ class driver final : public poller, private net::transmit_sink {
   instant next_deadline() override;
 
   // Messages from other shards' drivers.
-  void take_in(unsigned from, const std::vector<net::packet*>& packets) noexcept;
-  void send_for(unsigned from, const std::vector<net::packet*>& packets) noexcept;
-  void come_home(const std::vector<net::packet*>& packets) noexcept;
+  void take_in(unsigned from, packet_chain packets) noexcept;
+  void send_for(unsigned from, packet_chain packets) noexcept;
+  void come_home(unsigned from, packet_chain packets) noexcept;
 
  private:
   void end_stack() noexcept;
@@ -136,9 +136,10 @@ class driver final : public poller, private net::transmit_sink {
   bool receive() noexcept;
   void steer(net::packet_list& got) noexcept;
   unsigned shard_of(const net::packet& p) const noexcept;
-  template <typename Send>
-  void each_message(Send send) noexcept;
+  template <auto Deliver>
+  bool send(unsigned to, packet_chain& packets) noexcept;
   void send_messages() noexcept;
+  bool has_messages() const noexcept { return _has_handover || _foreign->has_returns(); }
   void run_events() noexcept;
   void dispatch(const net::event& e) noexcept;
   void push_out() noexcept;
@@ -164,9 +165,9 @@ class driver final : public poller, private net::transmit_sink {
   net::packet_list _inbox;  // brought by other shards
   net::packet_list _out;    // of the stack, and of shards that send through our queue
   std::unique_ptr<foreign_packets> _foreign;
-  size_t _abroad = 0;                                // packets of ours at _owner
-  size_t _handed_over = 0;                           // received packets of ours at other shards
-  std::vector<std::vector<net::packet*>> _handover;  // by destination, of this turn
+  size_t _abroad = 0;                   // packets of ours at _owner
+  size_t _handed_over = 0;              // received packets of ours at other shards
+  std::vector<packet_chain> _handover;  // by destination, of this turn
   bool _has_handover = false;
   net::port_pins _pinned;          // ports that only some shards have sockets for
   std::vector<uint16_t> _retired;  // of this shard

@@ -73,16 +73,18 @@ void foreign_packets::recycle(net::buffer* b) noexcept {
 }
 
 void foreign_packets::send_home(net::packet* p, unsigned home) noexcept {
-  try {
-    _returns[home].push_back(p);
-    ++_waiting;
-  } catch (...) {  // lost: its home has a packet less
-  }
+  _returns[home].push_back(p);
+  ++_waiting;
 }
 
-std::vector<net::packet*> foreign_packets::take_returns(unsigned home) noexcept {
+packet_chain foreign_packets::take_returns(unsigned home) noexcept {
   _waiting -= _returns[home].size();
-  return std::exchange(_returns[home], {});
+  return std::move(_returns[home]);
+}
+
+void foreign_packets::put_back(unsigned home, packet_chain packets) noexcept {
+  _waiting += packets.size();
+  _returns[home] = std::move(packets);
 }
 
 }  // namespace solaster::native

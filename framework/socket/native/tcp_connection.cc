@@ -6,8 +6,12 @@
 
 namespace solaster::native {
 
-std::exception_ptr make_error(errc e, const char* what) {
-  return std::make_exception_ptr(std::system_error(int(e), std::generic_category(), what));
+std::exception_ptr make_error(errc e, const char* what) noexcept {
+  try {
+    return std::make_exception_ptr(std::system_error(int(e), std::generic_category(), what));
+  } catch (...) {
+    return std::current_exception();
+  }
 }
 
 connection::~connection() {

@@ -19,7 +19,7 @@
 
 namespace solaster::native {
 
-std::exception_ptr make_error(errc e, const char* what);
+std::exception_ptr make_error(errc e, const char* what) noexcept;
 
 class connection final : public event_target, public std::enable_shared_from_this<connection> {
  public:

@@ -40,22 +40,15 @@ class channel final : public datagram_channel_impl, public event_target {
     if (!usable()) {
       return make_exception_future<>(make_error(errc::connaborted, "send"));
     }
+    if (data.size() > payload_max) {
+      return make_exception_future<>(make_error(errc::msgsize, "send"));
+    }
     driver& d = *driver::local();
     net::datagram out;
     out.remote = to_endpoint(dst);
     out.payload = d.slab().make();
-    if (!out.payload) {
+    if (!out.payload || (!data.empty() && !append(*out.payload, std::move(data)))) {
       return make_exception_future<>(make_error(errc::nomem, "send"));
-    }
-    if (data.size() > 65507) {  // RFC 768: what the length field has room for
-      return make_exception_future<>(make_error(errc::msgsize, "send"));
-    }
-    if (!data.empty()) {
-      fragment_source source(std::move(data), d.memory());
-      while (net::fragment f = source.next()) {
-        out.payload->append(std::move(f));
-      }
-      d.stats().copied_bytes += source.copied_bytes();
     }
     auto done = d.stack().udp_send(_socket, std::move(out), d.now());
     d.touch();
@@ -101,6 +94,22 @@ class channel final : public datagram_channel_impl, public event_target {
   }
 
  private:
+  // RFC 768: what the length field has room for. One fragment has, too.
+  static constexpr size_t payload_max = 65507;
+  static_assert(payload_max <= send_chunk);
+
+  // False: memory is out.
+  static bool append(net::packet& p, temporary_buffer<char> data) noexcept {
+    driver& d = *driver::local();
+    try {
+      fragment_source source(std::move(data), d.memory());
+      p.append(source.next());
+      d.stats().copied_bytes += source.copied_bytes();
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
   bool usable() const noexcept { return _socket && driver::local(); }
   static solaster::datagram wrap(net::datagram d) {
     solaster::datagram out;
