@@ -76,6 +76,7 @@ net::dma_addr shard_memory::translate(const void* p, size_t length) noexcept {
   }
   for (const auto& pieces : all_pieces) {
     for (const auto& piece : pieces) {
+      // SAFETY: an address as a number, to be compared with the one that the stack has.
       auto begin = reinterpret_cast<uint64_t>(piece.base);
       if (at >= begin && at + length <= begin + piece.length) {
         _last_begin = begin;

@@ -75,7 +75,8 @@ class symbol_table {
     if (at == MAP_FAILED) {
       return;
     }
-    // SAFETY: the program that runs is a well-formed ELF file; sizes were its linker's.
+    // SAFETY (file): the other casts are addresses as numbers; the program that runs is a well-formed ELF file; sizes
+    // were its linker's.
     _file = static_cast<const char*>(at);
     auto* header = reinterpret_cast<const Elf64_Ehdr*>(_file);
     auto* sections = reinterpret_cast<const Elf64_Shdr*>(_file + header->e_shoff);

@@ -35,8 +35,8 @@ uint64_t count_by_gnu_hash(const uint32_t* table) noexcept {
 
 dynamic_symbols read_image(const char* image) noexcept {
   dynamic_symbols out;
-  // SAFETY: the image is the vDSO that the kernel itself mapped, and its address is checked for ELF's magic before more
-  // is read; its tables lie at the addresses that its dynamic section gives (ELF-64, System V ABI).
+  // SAFETY (file): the image is the vDSO that the kernel itself mapped, and its address is checked for ELF's magic
+  // before more is read; its tables lie at the addresses that its dynamic section gives (ELF-64, System V ABI).
   auto* header = reinterpret_cast<const Elf64_Ehdr*>(image);
   if (std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) {
     return out;

@@ -41,8 +41,8 @@ class deleter {
     return *this;
   }
   // Takes over one count of `i`.
-  // SAFETY: an impl is aligned to more than 1, so the low bit of its address is free for `malloced`; so is that of
-  // memory of malloc. Each cast below undoes the one that made the bits, by that bit.
+  // SAFETY (file): an impl is aligned to more than 1, so the low bit of its address is free for `malloced`; so is that
+  // of memory of malloc. Each cast below undoes the one that made the bits, by that bit.
   explicit deleter(impl* i) noexcept : _bits(reinterpret_cast<uintptr_t>(i)) {}
   ~deleter() { reset(); }
 

@@ -57,7 +57,7 @@ class temporary_buffer {
     return *this;
   }
 
-  // SAFETY, for the three casts here and in view(): CharType is char or unsigned char, which share size, alignment and
+  // SAFETY (file): CharType is char or unsigned char, which share size, alignment and
   // aliasing. What from_static refers to is not written: its user asked for bytes that others see too.
   static temporary_buffer copy_of(std::string_view s) {
     return temporary_buffer(reinterpret_cast<const CharType*>(s.data()), s.size());

@@ -42,9 +42,6 @@ bool copy_in(void* dst, const void* src, usize n) {
 bool copy_out(void* dst, const void* src, usize n) {
   return is_program(dst, n) && copy_guarded(dst, src, n) == 0;
 }
-bool clear_out(void* dst, usize n) {
-  return is_program(dst, n) && clear_guarded(dst, n) == 0;
-}
 
 long copy_string_in(char* dst, const char* src, usize size) {
   usize at = 0;

@@ -33,7 +33,6 @@ std::atomic<u32>& nofault_depth();
 
 [[nodiscard]] bool copy_in(void* dst, const void* program_src, usize n);
 [[nodiscard]] bool copy_out(void* program_dst, const void* src, usize n);
-[[nodiscard]] bool clear_out(void* program_dst, usize n);
 // Bytes copied before the first fault (for read/write that are cut short).
 usize copy_in_partial(void* dst, const void* program_src, usize n);
 usize copy_out_partial(void* program_dst, const void* src, usize n);

@@ -144,9 +144,6 @@ size_t layer::readable_bytes(const connection* c) const noexcept {
 size_t layer::send_room(const connection* c) const noexcept {
   return _impl->tcp.send_room(*c);
 }
-size_t layer::unacknowledged_bytes(const connection* c) const noexcept {
-  return c->send_bytes;
-}
 std::optional<errc> layer::error(const connection* c) const noexcept {
   return c->failure;
 }

@@ -168,8 +168,7 @@ class layer {
   bool at_eof(const connection* c) const noexcept;  // FIN reached or reception closed, and all data taken
   size_t readable_bytes(const connection* c) const noexcept;
   size_t send_room(const connection* c) const noexcept;
-  size_t unacknowledged_bytes(const connection* c) const noexcept;  // sent or queued, not yet acknowledged
-  std::optional<errc> error(const connection* c) const noexcept;    // why it failed, told always
+  std::optional<errc> error(const connection* c) const noexcept;  // why it failed, told always
   connection_stats stats(const connection* c) const noexcept;
   void set_cookie(connection* c, void* cookie) noexcept;
   // connection_sent is posted once, when all that was handed to send(), and the FIN after close(), is acknowledged:

@@ -37,7 +37,8 @@ def programs(folder):
 def find_unused(mode, read_code):
     """[(source file, function)]. read_code() gives all sources as one text, without comments."""
     folder = build.out(mode)
-    objects = [p for p in (folder / "obj").rglob("*.o") if OURS.search(str(p))] if folder.exists() else []
+    found = ((p, OURS.search(str(p))) for p in (folder / "obj").rglob("*.o"))
+    objects = [p for p, ours in found if ours and (build.ROOT / ours[1]).exists()]  # not what an older build left behind
     linked = list(programs(folder)) if objects else []
     if not linked:
         raise UserError("nothing is built in %s: ninja %s" % (folder, mode))
@@ -49,6 +50,6 @@ def find_unused(mode, read_code):
     out = []
     for readable, (name, path) in zip(plain, defined.items()):
         short = re.sub(r"\[abi:\w+\]|\(.*", "", readable).split("::")[-1]
-        if not NOT_OURS.match(readable) and words[short] <= 2:
+        if not NOT_OURS.match(readable) and "~" not in short and words[short] <= 2:
             out.append((path, readable))
     return sorted(out)

@@ -1,6 +1,8 @@
 // Single instructions: flags, ports, MSRs, control registers, CPUID.
 //
-// Context: any. SAFETY: each function is one instruction that the caller must be entitled to.
+// Context: any.
+//
+// SAFETY (file): each function is one instruction that the caller must be entitled to.
 #pragma once
 
 #include "kernel/lib/types.hh"

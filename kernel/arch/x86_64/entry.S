@@ -338,34 +338,6 @@ copy_guarded_slow_end:
   extable copy_guarded_start, copy_guarded_end, copy_guarded_fixup
   extable copy_guarded_slow, copy_guarded_slow_end, copy_guarded_slow_end
 
-// usize clear_guarded(void* dst, usize n): bytes not cleared.
-  .globl clear_guarded
-  .type clear_guarded, @function
-clear_guarded:
-  movq %rsi, %rax
-clear_guarded_start:
-  cmpq $8, %rax
-  jb 2f
-1:
-  movq $0, (%rdi)
-  addq $8, %rdi
-  subq $8, %rax
-  cmpq $8, %rax
-  jae 1b
-2:
-  testq %rax, %rax
-  jz 4f
-3:
-  movb $0, (%rdi)
-  incq %rdi
-  decq %rax
-  jnz 3b
-clear_guarded_end:
-4:
-  ret
-  .size clear_guarded, . - clear_guarded
-  extable clear_guarded_start, clear_guarded_end, clear_guarded_end
-
 // int load_u32_guarded(u32* value, const u32* address): 0, or 1 for a fault.
   .globl load_u32_guarded
   .type load_u32_guarded, @function

@@ -54,6 +54,7 @@ struct alignas(64) per_cpu {
   std::atomic<u64> reschedules{0};  // reschedule interrupts taken: who waits for one sees it change
 };
 
+// SAFETY (file): GS is the CPU's per_cpu from its first instruction in C++ on (platform/smp.cc).
 #define SOLASTER_GS_READ(type, offset)                             \
   ({                                                               \
     type value_;                                                   \

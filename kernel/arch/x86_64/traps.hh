@@ -15,7 +15,6 @@ void switch_stacks(u64* save_rsp, u64 load_rsp);
 [[noreturn]] void return_to_frame(trap_frame* frame);
 u64 call_on_stack(u64 (*function)(void*), void* argument, u64 top);
 usize copy_guarded(void* dst, const void* src, usize n);
-usize clear_guarded(void* dst, usize n);
 int load_u32_guarded(u32* value, const u32* address);
 int cmpxchg_u32_guarded(u32* address, u32* expected, u32 desired);
 
