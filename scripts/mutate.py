@@ -55,6 +55,7 @@ def parse_arguments():
     p.add_argument("--count", type=int, default=50, help="mutations that count (default 50)")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only", metavar="PATH[:LINE]", action="append", help="repeatable; a folder, a file, or one line of one")
+    p.add_argument("--quick", action="store_true", help="GoogleTest programs only, no guests and no interoperation")
     p.add_argument("--json", metavar="FILE", help="write the table there too")
     p.add_argument("--verbose", action="store_true")
     args = p.parse_args()
@@ -126,7 +127,7 @@ def object_bytes():
             if p.exists()}
 
 
-def try_out(name, before):
+def try_out(name, before, quick):
     """(outcome, what noticed): the mutation is in the tree."""
     programs, pattern = COVERS[name.split("/")[0]]
     goals = ["build/%s/tests/%s" % (MODE, p) for p in ("unit_net", "unit_framework", "unit_apps")]
@@ -140,11 +141,11 @@ def try_out(name, before):
         status, said = run(["build/%s/tests/%s" % (MODE, program), "--gtest_brief=1"], timeout=TEST_SECONDS)
         if status != 0:
             return "noticed", first_failure(program, status, said)
-    if pattern:
+    if pattern and not quick:
         run(["ninja", MODE], timeout=TEST_SECONDS)
         status, said = run([sys.executable, "scripts/test.py", "--no-build", "--mode", MODE, "-x", "-k", pattern],
                            timeout=6 * TEST_SECONDS)
-        if status != 0:
+        if status != 0 and "no test matches" not in said:
             return "noticed", first_failure("test.py", status, said)
     return "SURVIVED", ""
 
@@ -185,7 +186,7 @@ def main():
         lines[number - 1] = new + "\n"
         path.write_text("".join(lines))
         try:
-            outcome, by = try_out(name, before)
+            outcome, by = try_out(name, before, args.quick)
         finally:
             path.write_text(text)
         row = {"path": name, "line": number, "what": what, "old": old, "new": new, "outcome": outcome, "by": by}
