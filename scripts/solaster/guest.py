@@ -349,12 +349,18 @@ class Guest:
 
     def check_machine(self):
         """Raises MachineError if the machine, not the guest, is why nobody answers (any more)."""
-        if self.process.poll() is not None:
-            self._error_reader.join(1)
-            try:
-                self.exit_status(self.process.returncode)
-            except UserError:
-                pass
+        if self.failure:
+            raise self.failure
+        try:
+            # Not poll(): that says "still there" while another thread is just asking.
+            status = self.process.wait(LAST_WORDS_SECONDS + 1)
+        except subprocess.TimeoutExpired:
+            return
+        self._error_reader.join(1)
+        try:
+            self.exit_status(status)
+        except UserError:
+            pass
 
     def stop(self, timeout=10):
         """Ctrl-C, then force after the deadline; returns the exit status."""
