@@ -20,6 +20,9 @@ from solaster import build, report, suites
 from solaster.report import UserError
 
 
+FLAKY = []  # names of cases that failed first
+
+
 def parse_arguments():
     p = report.Parser(prog="test.py", description=__doc__, formatter_class=report.argparse.RawDescriptionHelpFormatter)
     p.add_argument("-k", metavar="PATTERN", help="only cases whose name matches")
@@ -27,6 +30,7 @@ def parse_arguments():
     p.add_argument("--mode", action="append", choices=build.MODES, help="repeatable; default: all three")
     p.add_argument("--no-build", action="store_true", help="use what is built")
     p.add_argument("-x", "--exit-first", action="store_true", help="stop behind the first suite with a failure")
+    p.add_argument("--again", action="store_true", help="run cases that failed once more, alone, and name those that then pass")
     p.add_argument("--verbose", action="store_true")
     return p.parse_args()
 
@@ -41,8 +45,25 @@ def matcher(pattern):
     return lambda name: pattern in name or compiled.search(name)
 
 
-def run_suite(suite, wanted, counts):
+def run_again(suite, results):
+    """What failed beside others may pass alone: still a defect, of the test or of the code, but not of this change alone."""
+    failed = [r for r in results if r.outcome == suites.FAILED]
+    if not failed or any(r.name not in suite.cases for r in failed):
+        return results
+    second, _ = suites.timed(suite, [r.name for r in failed])
+    passed = {r.name for r in second if r.outcome == suites.PASSED}
+    for result in failed:
+        if result.name in passed:
+            FLAKY.append(result.name)
+            print("  FLAKY %s: failed, then passed alone\n    %s" % (
+                result.name, result.output.rstrip().replace("\n", "\n    ")), flush=True)
+    return [r for r in results if r.name not in passed] + [r for r in second if r.name in passed]
+
+
+def run_suite(suite, wanted, counts, again=False):
     results, seconds = suites.timed(suite, wanted)
+    if again:
+        results = run_again(suite, results)
     here = {kind: [r for r in results if r.outcome == kind] for kind in (suites.PASSED, suites.FAILED, suites.SKIP)}
     words = ", ".join("%d %s" % (len(rs), kind) for kind, rs in here.items() if rs)
     print("%s: %s (%.1f s)" % (suite.name, words or "nothing", seconds), flush=True)
@@ -71,12 +92,14 @@ def main():
             if args.list:
                 print("\n".join(wanted) + "\n" * bool(wanted), end="")
             elif wanted and not (args.exit_first and counts[suites.FAILED]):
-                run_suite(suite, wanted, counts)
+                run_suite(suite, wanted, counts, args.again)
     if args.list:
         return 0
     if not any(counts.values()):
         raise UserError("no test matches %s" % args.k)
     skipped = ", %d skipped" % counts[suites.SKIP] if counts[suites.SKIP] else ""
+    for name in FLAKY:
+        print("flaky: %s" % name)
     print("%d passed, %d failed%s" % (counts[suites.PASSED], counts[suites.FAILED], skipped))
     return 1 if counts[suites.FAILED] else 0
 
