@@ -23,8 +23,9 @@ net::stack_config make_stack_config(const shared_state& shared, unsigned shard, 
   c.shard = shard;
   c.shards = shards;
   if (size_t total = solaster::memory::total_bytes()) {
-    // A quarter of the shard's memory at most waits in receive queues.
+    // A quarter of the shard's memory at most waits in receive queues, and as much in send queues.
     c.tcp.receive_memory_max = std::min<uint64_t>(c.tcp.receive_memory_max, total / 4);
+    c.tcp.send_memory_max = std::min<uint64_t>(c.tcp.send_memory_max, total / 4);
   }
   return c;
 }

@@ -117,6 +117,34 @@ REACTOR_TEST_WITH(native_driver, a_program_talks_to_itself_over_127_0_0_1, "--sm
   co_return;
 }
 
+// 1 MiB for each of 80 connections to a peer that does not answer, as far as the stack takes it.
+REACTOR_TEST_WITH(native_driver, a_quarter_of_the_shard_at_most_waits_to_be_sent, "--smp", "1") {
+  if (!memory::is_enabled()) {
+    co_return;
+  }
+  world w;
+  w.d->stack().set_address({.address = net::ipv4_address::of(10, 0, 0, 1), .prefix_length = 24}, w.d->now());
+  auto& tcp = w.d->tcp();
+  const net::fragment whole = net::make_heap_fragment(w.d->memory(), 1 << 20);
+  std::vector<net::tcp::connection*> connections;
+  size_t waiting = 0;
+  for (int i = 0; i < 80; ++i) {
+    auto* c = *tcp.connect({}, {net::ipv4_address::of(10, 0, 0, 9), 80}, nullptr, w.d->now());
+    connections.push_back(c);
+    net::fragment piece = whole.share();
+    if (auto taken = tcp.send(c, {&piece, 1}, w.d->now())) {
+      waiting += *taken;
+    }
+  }
+  const size_t limit = std::min<size_t>(64 << 20, memory::total_bytes() / 4);
+  EXPECT_LE(waiting, limit + 80 * 8192);  // what is guaranteed to each comes on top
+  EXPECT_GE(waiting, limit / 2);
+  for (auto* c : connections) {
+    tcp.release(c, w.d->now());
+  }
+  co_return;
+}
+
 // ---- without memory
 
 // Takes all of it, the reserve too.
