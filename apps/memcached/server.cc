@@ -98,15 +98,10 @@ future<> server::stop() {
   _ticker.cancel();
   if (_listener)
     _listener.abort_accept();
-  for (auto& c : _connections)
-    c.fd.shutdown_input();
   // A peer that does not read must not hold up the stop.
-  timer<> patience([this] {
-    for (auto& c : _connections)
-      c.fd.abort();
-  });
-  patience.arm(std::chrono::seconds(2));
-  co_await _gate.close();
+  for (auto& c : _connections)
+    c.fd.shutdown(std::chrono::seconds(2));
+  return _gate.close();
 }
 
 future<> server::accept_loop() {

@@ -181,6 +181,28 @@ def test_stats_that_tools_ask_for_end_with_END(ctx):
             assert answer.startswith(b"STAT ") and answer.endswith(b"\r\nEND\r\n"), (what, answer)
 
 
+def stop_beside_a_client_that_never_reads(ctx, **kwargs):
+    with mc.process(ctx, ["--smp", "2"], **kwargs) as server:
+        assert server.ask(b"set big 0 0 500000\r\n%s\r\n" % (b"v" * 500000)) == b"STORED\r\n"
+        stuck, idle = server.connect(), server.connect()
+        stuck.sendall(b"get" + b" big" * 500 + b"\r\n")
+        assert stuck.recv(1) == b"V"  # and no more
+        server.check_alive()
+    assert idle.recv(1) == b""
+    stuck.close()
+    idle.close()
+
+
+@host_test(timeout=60)
+def test_a_client_that_never_reads_does_not_hold_up_the_end(ctx):
+    stop_beside_a_client_that_never_reads(ctx)
+
+
+@host_test(timeout=60)
+def test_nor_with_the_native_stack(ctx):
+    stop_beside_a_client_that_never_reads(ctx, stack="native")
+
+
 @guest_test(timeout=60)
 def test_memcached_serves_in_64_MiB(ctx):
     with mc.guest(ctx, memory="64M") as server:
