@@ -25,7 +25,7 @@ T* program_pointer(uptr address) {
 }
 
 inline bool is_program_range(uptr p, usize n) {
-  return p < program_end && n <= program_end - p;
+  return n <= program_end && p <= program_end - n && p < program_end;  // one comparison where n is a constant
 }
 
 // The current thread's count of scopes in which a fault is not served but fails at once. Defined in kernel/sched.

@@ -276,12 +276,12 @@ u64 now_ns() {
     const u32 sequence = __atomic_load_n(&parameters.sequence, __ATOMIC_ACQUIRE);
     const u64 base_tsc = parameters.base_tsc, base_ns = parameters.base_ns, mult = parameters.mult;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if ((sequence & 1) || __atomic_load_n(&parameters.sequence, __ATOMIC_RELAXED) != sequence) {
+    if ((sequence & 1) || __atomic_load_n(&parameters.sequence, __ATOMIC_RELAXED) != sequence) [[unlikely]] {
       cpu_relax();
       continue;
     }
     const u64 tsc = read_tsc();
-    if (tsc < base_tsc)
+    if (tsc < base_tsc) [[unlikely]]
       return base_ns;  // another CPU's TSC a little behind
     return base_ns + static_cast<u64>(static_cast<u128>(tsc - base_tsc) * mult >> clock_shift);
   }

@@ -92,6 +92,7 @@ void start_other_cpus() {
     c = new (reinterpret_cast<void*>(align_up(reinterpret_cast<u64>(c), alignof(per_cpu)))) per_cpu;
     c->self = c;
     c->number = i;
+    c->lock_owner = i + 1;
     c->apic_id = a.apic_ids[i];
     all_cpus[i] = c;
     secondary_stacks[i - 1] = mm::allocate_kernel_stack_of(kernel_stack_size);

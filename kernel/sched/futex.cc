@@ -25,8 +25,8 @@ struct sleeper {
 
 struct bucket {
   spinlock lock{rank::futex};
-  // Threads that are here or about to be: counted before the word is read, so who changes the word and then reads 0 has
-  // nobody to wake (both sequentially consistent, with the lock between).
+  // Threads that are here or about to be, changed under the lock: counted before the word is read, so who changes the
+  // word and then reads 0 has nobody to wake (both sequentially consistent).
   std::atomic<u32> waiting{0};
   sleeper* first = nullptr;
   sleeper* last = nullptr;
@@ -41,16 +41,18 @@ struct bucket {
   void take(sleeper& s) {
     (s.previous ? s.previous->next : first) = s.next;
     (s.next ? s.next->previous : last) = s.previous;
+    waiting.fetch_sub(1, std::memory_order_relaxed);
     KDCHECK(is_valid());
   }
   // Under the lock. Every sleeper hashes to this bucket, or is on its way to another (requeue holds both locks).
   bool is_valid() const {
+    u32 n = 0;
     const sleeper* end = nullptr;
-    for (const sleeper* s = first; s; end = s, s = s->next) {
+    for (const sleeper* s = first; s; end = s, s = s->next, n++) {
       if (s->previous != end || !s->who || s->woken.load())
         return false;
     }
-    return end == last;
+    return end == last && n <= waiting.load();
   }
 };
 bucket buckets[bucket_count];
@@ -59,6 +61,8 @@ bucket& bucket_of(uptr address) {
   return buckets[(address >> 2) * 0x9e3779b97f4a7c15ull >> 56];
 }
 
+constexpr int tries = 16;  // for the page of a word: one that another thread unmaps again and again is not worth more
+
 // Calls locked(again), which reads the word under its bucket's lock; when that needs the page first (again), the page
 // is made present and it is called anew.
 template <typename Locked>
@@ -66,7 +70,6 @@ status with_word(u32* address, bool is_written, Locked locked) {
   const uptr a = reinterpret_cast<uptr>(address);
   if (a & 3)
     return errc::inval;
-  constexpr int tries = 16;  // a page that another thread unmaps again and again is not worth more
   for (int i = 0; i < tries; i++) {
     bool again = false;
     status s = locked(again);
@@ -113,6 +116,34 @@ usize wake_locked(bucket& b, uptr address, usize count, u32 bitset) {
   return n;
 }
 
+enum class arrival : u8 { queued, differs, absent };
+
+// Queues the sleeper if the word still is what it expects; absent: the word's page is to be made present first.
+[[gnu::always_inline]] inline arrival arrive(bucket& b, sleeper& s, const u32* address, u32 expected) {
+  lock_guard g(b.lock);
+  b.waiting.fetch_add(1);
+  u32 value;
+  const bool is_there = read_word(value, address);
+  if (is_there && value == expected) [[likely]] {
+    b.push(s);
+    return arrival::queued;
+  }
+  b.waiting.fetch_sub(1, std::memory_order_relaxed);
+  return is_there ? arrival::differs : arrival::absent;
+}
+
+// A sleeper that was not woken, as far as it knows, goes; false: it has been woken after all.
+[[gnu::noinline]] bool leave(sleeper& s) {
+  const u64 flags = save_flags_and_disable();
+  bucket& b = lock_bucket(s);
+  const bool was_queued = !s.woken.load(std::memory_order_acquire);
+  if (was_queued)
+    b.take(s);
+  b.lock.unlock();
+  restore_flags(flags);
+  return was_queued;
+}
+
 [[gnu::noinline]] usize wake_some(bucket& b, uptr address, usize count, u32 bitset) {
   lock_guard g(b.lock);
   return wake_locked(b, address, count, bitset);
@@ -121,58 +152,31 @@ usize wake_locked(bucket& b, uptr address, usize count, u32 bitset) {
 }  // namespace
 
 status wait(u32* address, u32 expected, u32 bitset, u64 deadline) {
-  if (bitset == 0)
+  const uptr a = reinterpret_cast<uptr>(address);
+  if (bitset == 0 || (a & 3))
     return errc::inval;
   sleeper me;
   me.who = current();
-  me.address = reinterpret_cast<uptr>(address);
+  me.address = a;
   me.bitset = bitset;
-  bucket_of(me.address).waiting.fetch_add(1);
-  status queued = with_word(address, false, [&](bool& again) -> status {
-    bucket& b = bucket_of(me.address);
-    lock_guard g(b.lock);
-    u32 value;
-    if (!read_word(value, address)) {
-      again = true;
-      return {};
-    }
-    if (value != expected)
-      return errc::again;
-    b.push(me);
-    return {};
-  });
-  if (!queued) {
-    bucket_of(me.address).waiting.fetch_sub(1);
-    return queued;
+  bucket& b = bucket_of(a);
+  arrival came = arrive(b, me, address, expected);
+  for (int i = 0; came == arrival::absent; i++) {
+    if (i == tries || !mm::fault_in(a, sizeof(u32), false))
+      return errc::fault;
+    came = arrive(b, me, address, expected);
   }
+  if (came == arrival::differs)
+    return errc::again;
 
-  status result = {};
+  // A wake counts, even if the time was up or a signal came.
   while (!me.woken.load(std::memory_order_acquire)) {
-    if (sched::is_interrupted()) {
-      result = errc::intr;
-      break;
-    }
-    if (sched::park(deadline) == sched::park_result::timed_out) {
-      result = errc::timedout;
-      break;
-    }
+    if (me.who->has_work()) [[unlikely]]
+      return leave(me) ? status(errc::intr) : status();
+    if (sched::park(deadline) == sched::park_result::timed_out) [[unlikely]]
+      return leave(me) ? status(errc::timedout) : status();
   }
-  if (me.woken.load(std::memory_order_acquire)) {
-    result = {};  // a wake counts, even if the time was up or a signal came
-  } else {
-    const u64 flags = save_flags_and_disable();
-    bucket& b = lock_bucket(me);
-    if (me.woken.load(std::memory_order_acquire)) {
-      result = {};
-    } else {
-      b.take(me);
-    }
-    b.lock.unlock();
-    restore_flags(flags);
-  }
-  // Whoever woke it has taken it off its queue: the address changes no more.
-  bucket_of(me.address).waiting.fetch_sub(1);
-  return result;
+  return {};
 }
 
 usize wake(u32* address, usize count, u32 bitset) {
@@ -212,11 +216,10 @@ result<usize> requeue(u32* from, usize wake_count, u32* to, usize requeue_count,
       for (sleeper* w = b1.first; w && moved < requeue_count;) {
         sleeper* next = w->next;
         if (w->address == a && a != target) {
-          b1.take(*w);
           b2.waiting.fetch_add(1);
+          b1.take(*w);
           __atomic_store_n(&w->address, target, __ATOMIC_RELEASE);
           b2.push(*w);
-          b1.waiting.fetch_sub(1);
           moved++;
         }
         w = next;

@@ -55,6 +55,8 @@ inline constexpr u64 slice_min_ns = 100'000;
 
 void make_ready(thread* t);
 // End of this CPU's current slice (never: none is running out).
-u64& slice_end();
+inline u64& slice_end() {
+  return this_cpu_data()->slice_end;
+}
 
 }  // namespace solaster::kernel::sched

@@ -23,8 +23,6 @@ namespace {
 
 constexpr u32 msr_fs_base = 0xc0000100;
 run_queue queues[cpus_max];
-u64 slice_ends[cpus_max];
-thread* switched_from[cpus_max];
 unsigned cpus = 1;
 std::atomic<unsigned> online{1};
 
@@ -71,23 +69,22 @@ u64 slice_of(const thread* t) {
 
 // The CPU has more to do than it runs: make sure its slice ends.
 void press(unsigned cpu) {
-  const unsigned me = this_cpu_number();
-  per_cpu& c = cpu_data(cpu);
-  if (cpu != me) {
-    if (c.is_online.load(std::memory_order_acquire))
+  per_cpu* c = this_cpu_data();
+  if (cpu != c->number) {
+    if (cpu_data(cpu).is_online.load(std::memory_order_acquire))
       send_reschedule(cpu);
     return;
   }
-  if (c.is_idling.load(std::memory_order_relaxed)) {
+  if (c->is_idling.load(std::memory_order_relaxed)) {
     set_need_resched();
     return;
   }
-  const u64 end =
-      c.current->slice_start_ns + (granularity_ns < slice_of(c.current) ? granularity_ns : slice_of(c.current));
-  if (slice_ends[me] <= end)
+  const u64 slice = slice_of(c->current);
+  const u64 end = c->current->slice_start_ns + (granularity_ns < slice ? granularity_ns : slice);
+  if (c->slice_end <= end)
     return;  // somebody waits already, and the timer is set
-  slice_ends[me] = end;
-  if (c.timer_armed_for <= end)
+  c->slice_end = end;
+  if (c->timer_armed_for <= end)
     return;  // it comes in time, and looks
   if (now_ns() >= end) {
     set_need_resched();
@@ -135,24 +132,23 @@ thread* steal(const per_cpu* c) {
   return nullptr;
 }
 
-void save_extended(thread* t) {
+void save_extended(thread* t, per_cpu* c) {
   if (!t->xstate)
     return;
   if (t->light_switch) {
     xstate_save_light(t->light);
     t->saved = saved_in::light;
-    this_cpu_data()->xstate_owner = nullptr;
+    c->xstate_owner = nullptr;
   } else {
     xstate_switch_out(t->xstate);
     t->saved = saved_in::area;
-    this_cpu_data()->xstate_owner = t;
+    c->xstate_owner = t;
   }
 }
 
-void load_extended(thread* t) {
+void load_extended(thread* t, per_cpu* c) {
   if (!t->xstate)
     return;
-  per_cpu* c = this_cpu_data();
   if (t->saved == saved_in::light) {
     xstate_load_light(t->light);
     c->xstate_owner = nullptr;
@@ -171,11 +167,11 @@ void account(thread* t, u64 now) {
   t->run_start_ns = now;
 }
 
-// Runs on the new thread's stack right after the switch, interrupts off.
-void finish_switch() {
+// Runs on the new thread's stack right after the switch, interrupts off: what the switch left to do, and the registers
+// of the thread that goes on, `me`.
+[[gnu::always_inline]] inline void finish_switch(thread* me) {
   per_cpu* c = this_cpu_data();
-  thread* before = switched_from[c->number];
-  switched_from[c->number] = nullptr;
+  thread* before = c->switched_from;
   // Read before on_cpu goes: from then on the thread is another's, if it was made ready meanwhile.
   const thread_state s = before->state.load(std::memory_order_relaxed);
   before->on_cpu.store(false, std::memory_order_release);
@@ -184,38 +180,39 @@ void finish_switch() {
   } else if (s == thread_state::leaving) {
     make_ready(before);
   }
+  load_extended(me, c);
 }
 
-void switch_to(thread* me, thread* next, u64 now) {
-  per_cpu* c = this_cpu_data();
+[[gnu::always_inline]] inline void switch_to(per_cpu* c, thread* me, thread* next, u64 now) {
   account(me, now);
   next->run_start_ns = now;
   next->slice_start_ns = now;
   c->statistics.context_switches++;
   next->context_switches++;
-  save_extended(me);
+  save_extended(me, c);
   c->current = next;
-  switched_from[c->number] = me;
+  c->switched_from = me;
   switch_stacks(&me->saved_rsp, next->saved_rsp);
-  finish_switch();
-  load_extended(me);
+  finish_switch(me);
 }
 
 // The next thread of this CPU's queue, else one of another's; null: there is none. `me`, which runs, may be among them:
 // if it may not stay here it is marked as leaving.
-[[gnu::always_inline]] inline thread* choose_next() {
-  per_cpu* c = this_cpu_data();
-  run_queue& q = queues[c->number];
+[[gnu::always_inline]] inline thread* choose_next(per_cpu* c, run_queue& q) {
   while (q.count.load(std::memory_order_relaxed)) {
     q.lock.lock();
     thread* t = q.first;
-    if (t)
-      q.take(nullptr, t);
-    const bool is_mine = t && claim(t, c);
-    q.lock.unlock();
-    if (is_mine)
+    if (!t) [[unlikely]] {  // another CPU was faster
+      q.lock.unlock();
+      break;
+    }
+    q.take(nullptr, t);
+    if (claim(t, c)) [[likely]] {
+      q.lock.unlock();
       return t;
-    if (t && t != c->current)
+    }
+    q.lock.unlock();
+    if (t != c->current)
       make_ready(t);  // its affinity changed while it waited here
   }
   return cpus > 1 ? steal(c) : nullptr;
@@ -250,11 +247,12 @@ void halt() {
 
 // Until there is a thread to run; null: `me` has been woken, or moved, on the way.
 [[gnu::noinline]] thread* idle_in_place(thread* me) {
+  per_cpu* c = this_cpu_data();
   thread* next;
   do {
     halt();
     clear_need_resched();
-    next = choose_next();
+    next = choose_next(c, queues[c->number]);
   } while (!next && me->state.load(std::memory_order_relaxed) == thread_state::parked);
   return next;
 }
@@ -266,13 +264,12 @@ void schedule() {
   KCHECK(c->locks_held == 0);
   thread* me = c->current;
   run_queue& q = queues[c->number];
-  u64& slice = slice_ends[c->number];
   clear_need_resched();
   if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::running) {
     if (!may_run_on(me, c->number)) {
       me->state.store(thread_state::leaving, std::memory_order_relaxed);
     } else if (q.count.load(std::memory_order_relaxed) == 0) {
-      slice = never;
+      c->slice_end = never;
       return;  // nobody else wants the CPU
     } else {
       q.lock.lock();
@@ -281,28 +278,30 @@ void schedule() {
       q.lock.unlock();
     }
   }
-  thread* next = choose_next();
-  if (!next && !me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::parked) {
-    slice = never;
-    account(me, now_ns());
-    next = idle_in_place(me);
+  thread* next = choose_next(c, q);
+  if (!next) {
+    if (!me->is_idle && me->state.load(std::memory_order_relaxed) == thread_state::parked) {
+      c->slice_end = never;
+      account(me, now_ns());
+      next = idle_in_place(me);
+    }
+    if (!next)
+      next = c->idle;
   }
-  if (!next)
-    next = c->idle;
-  const bool contended = !next->is_idle && q.count.load(std::memory_order_relaxed);
-  slice = never;
+  const bool contended = q.count.load(std::memory_order_relaxed) && !next->is_idle;
+  c->slice_end = never;
   if (next == me && !contended)
     return;
   const u64 now = now_ns();
   if (contended) {
-    slice = now + slice_of(next);
-    if (slice < c->timer_armed_for)
+    c->slice_end = now + slice_of(next);
+    if (c->slice_end < c->timer_armed_for)
       rearm_local_timer();
   }
   if (next == me) {
     me->slice_start_ns = now;
   } else {
-    switch_to(me, next, now);
+    switch_to(c, me, next, now);
   }
 }
 
@@ -318,9 +317,6 @@ void on_sleep_timer(timer* t) {
 
 run_queue& queue_of(unsigned cpu) {
   return queues[cpu];
-}
-u64& slice_end() {
-  return slice_ends[this_cpu_number()];
 }
 
 void make_ready(thread* t) {
@@ -350,8 +346,8 @@ park_result park(u64 deadline) {
   thread* me = current();
   const u64 flags = save_flags_and_disable();
   KCHECK(flags & rflags_if);
-  wake_token seen = wake_token::set;
-  if (me->token.compare_exchange_strong(seen, wake_token::none)) {
+  if (me->token.load(std::memory_order_relaxed) == wake_token::set) {
+    me->token.exchange(wake_token::none);
     restore_flags(flags);
     return park_result::woken;
   }
@@ -364,7 +360,7 @@ park_result park(u64 deadline) {
     arm(me->sleep_timer, deadline);
   }
   me->state.store(thread_state::parked, std::memory_order_relaxed);
-  seen = wake_token::none;
+  wake_token seen = wake_token::none;
   if (me->token.compare_exchange_strong(seen, wake_token::asleep)) {
     schedule();
   } else {
@@ -372,8 +368,7 @@ park_result park(u64 deadline) {
   }
   if (deadline != never)
     cancel(me->sleep_timer);
-  seen = wake_token::set;
-  const bool woken = me->token.compare_exchange_strong(seen, wake_token::none);
+  const bool woken = me->token.exchange(wake_token::none) == wake_token::set;
   restore_flags(flags);
   return woken ? park_result::woken : park_result::timed_out;
 }
@@ -394,7 +389,7 @@ void sleep_until(u64 deadline) {
 }
 
 bool is_interrupted() {
-  return current()->work_pending.load(std::memory_order_acquire) != 0;
+  return current()->has_work();
 }
 
 void on_timer_interrupt() {
@@ -402,8 +397,8 @@ void on_timer_interrupt() {
   this_cpu_data()->timer_armed_for = never;
   run_timers(now);
   const unsigned me = this_cpu_number();
-  if (now >= slice_ends[me]) {
-    slice_ends[me] = never;
+  if (now >= slice_end()) {
+    slice_end() = never;
     if (queues[me].count.load(std::memory_order_relaxed)) {
       set_need_resched();
       for (unsigned i = 0; i < cpus; i++) {  // one that idles may take what waits here
@@ -418,9 +413,8 @@ void on_timer_interrupt() {
 }
 
 extern "C" [[noreturn]] void thread_first() {
-  finish_switch();
   thread* me = current();
-  load_extended(me);
+  finish_switch(me);
   rearm_local_timer();
   if (me->entry) {
     enable_interrupts();
@@ -457,7 +451,7 @@ void adopt_idle(unsigned cpu, u64 stack_top) {
   t->affinity = u64{1} << cpu;
   t->state = thread_state::running;
   t->on_cpu = true;
-  slice_ends[cpu] = never;
+  c.slice_end = never;
   c.idle = t;
   c.current = t;
 }

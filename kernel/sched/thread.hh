@@ -90,6 +90,8 @@ struct thread {
   u64 context_switches = 0;
   void (*entry)(void*) = nullptr;
   void* argument = nullptr;
+
+  bool has_work() const { return work_pending.load(std::memory_order_acquire) != 0; }
 };
 
 namespace sched {

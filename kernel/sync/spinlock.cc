@@ -15,14 +15,14 @@ void spinlock::wait_for_owner(const per_cpu* c) {
       cpu_relax();
     expected = 0;
   } while (
-      !_owner.compare_exchange_weak(expected, c->number + 1, std::memory_order_acquire, std::memory_order_relaxed));
+      !_owner.compare_exchange_weak(expected, c->lock_owner, std::memory_order_acquire, std::memory_order_relaxed));
 }
 
 // Of any rank: who only tries cannot wait in a circle.
 bool spinlock::try_lock() {
   per_cpu* c = this_cpu_data();
   u32 expected = 0;
-  if (!_owner.compare_exchange_strong(expected, c->number + 1, std::memory_order_acquire))
+  if (!_owner.compare_exchange_strong(expected, c->lock_owner, std::memory_order_acquire))
     return false;
   KCHECK(c->locks_held < ranks_max);
   c->lock_ranks[c->locks_held++] = static_cast<u8>(_rank);

@@ -36,16 +36,19 @@ class spinlock {
   spinlock(const spinlock&) = delete;
   void lock() {  // interrupts must be off
     per_cpu* c = this_cpu_data();
-    check_rank(c);
+    const u32 held = c->locks_held;
+    if (held && (held >= ranks_max || c->lock_ranks[held - 1] >= static_cast<u8>(_rank))) [[unlikely]]
+      wrong_use();
     u32 expected = 0;
-    if (!_owner.compare_exchange_strong(expected, c->number + 1, std::memory_order_acquire, std::memory_order_relaxed))
+    if (!_owner.compare_exchange_strong(expected, c->lock_owner, std::memory_order_acquire, std::memory_order_relaxed))
         [[unlikely]]
       wait_for_owner(c);
-    c->lock_ranks[c->locks_held++] = static_cast<u8>(_rank);
+    c->lock_ranks[held] = static_cast<u8>(_rank);
+    c->locks_held = held + 1;
   }
   void unlock() {
     per_cpu* c = this_cpu_data();
-    if (c->locks_held == 0 || _owner.load(std::memory_order_relaxed) != c->number + 1) [[unlikely]]
+    if (_owner.load(std::memory_order_relaxed) != c->lock_owner) [[unlikely]]
       wrong_use();
     c->locks_held--;
     _owner.store(0, std::memory_order_release);
@@ -55,15 +58,10 @@ class spinlock {
  private:
   static constexpr u32 ranks_max = sizeof(per_cpu::lock_ranks);
 
-  void check_rank(const per_cpu* c) const {
-    const u32 held = c->locks_held;
-    if (held && (held >= ranks_max || c->lock_ranks[held - 1] >= static_cast<u8>(_rank))) [[unlikely]]
-      wrong_use();
-  }
   [[gnu::cold]] void wait_for_owner(const per_cpu* c);
   [[gnu::cold, noreturn]] static void wrong_use();  // not by rank, or not by who holds it: CHECKs of every build
 
-  std::atomic<u32> _owner{0};  // CPU number + 1
+  std::atomic<u32> _owner{0};  // per_cpu::lock_owner; 0: nobody
   rank _rank;
 };
 

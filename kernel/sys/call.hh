@@ -1,4 +1,4 @@
-// One system call on its way through the kernel: arguments as the program gave them.
+// One system call on its way through the kernel: arguments as the program gave them, read where they were saved.
 //
 // A handler returns a value or an error; only dispatch.cc makes -errno of it. Program pointers are never dereferenced:
 // mm/user_access.hh copies, and a bad pointer is EFAULT.
@@ -7,6 +7,7 @@
 
 #include "kernel/arch/x86_64/frame.hh"
 #include "kernel/lib/errno.hh"
+#include "kernel/lib/panic.hh"
 #include "kernel/mm/user_access.hh"
 #include "kernel/task/process.hh"
 
@@ -14,13 +15,30 @@ namespace solaster::kernel::sys {
 
 struct call {
   trap_frame* frame;
-  u64 a[6];
 
-  u64 u(int n) const { return a[n]; }
-  int i(int n) const { return int(a[n]); }
+  u64 u(int n) const {
+    switch (n) {
+      case 0:
+        return frame->rdi;
+      case 1:
+        return frame->rsi;
+      case 2:
+        return frame->rdx;
+      case 3:
+        return frame->r10;
+      case 4:
+        return frame->r8;
+      case 5:
+        return frame->r9;
+      default:
+        KCHECK(!"a system call has six arguments");
+        __builtin_unreachable();
+    }
+  }
+  int i(int n) const { return int(u(n)); }
   template <class T>
   T* p(int n) const {
-    return mm::program_pointer<T>(a[n]);
+    return mm::program_pointer<T>(u(n));
   }
 };
 
@@ -70,6 +88,13 @@ result<u64> nanoseconds_of(const abi::timespec& t);  // EINVAL unless normalised
 // What a wait until `deadline` (monotonic) that was interrupted returns: the call is restarted with the same deadline.
 errc interrupted_wait(const call& c, u64 deadline);
 // The deadline kept by the interrupted call that this one restarts; false: it is a first call.
-bool take_restart_deadline(u64& deadline);
+inline bool take_restart_deadline(u64& deadline) {
+  auto& t = task::current_task();
+  if (!t.restart_call) [[likely]]
+    return false;
+  t.restart_call = 0;
+  deadline = t.restart_deadline;
+  return true;
+}
 
 }  // namespace solaster::kernel::sys

@@ -63,13 +63,15 @@ bool is_probe(u64 number) {
 extern "C" long syscall_dispatch(syscall_frame* frame) {
   u64 number = frame->error;
   auto& task = task::current_task();
-  if (task.restart_call && task.restart_call != number + 1) [[unlikely]]
-    task.restart_call = 0;
+  if (task.restart_call) [[unlikely]] {
+    if (task.restart_call != number + 1)
+      task.restart_call = 0;
+  }
   if (number >= sys::numbers_max || !sys::table.entries[number].handler) [[unlikely]]
     return sys::refuse_call(number);
-  sys::call c{frame, {frame->rdi, frame->rsi, frame->rdx, frame->r10, frame->r8, frame->r9}};
+  sys::call c{frame};
   auto r = sys::table.entries[number].handler(c);
-  if (r)
+  if (r) [[likely]]
     return *r;
   if (int(r.error()) >= int(restart_if_asked)) [[unlikely]]
     current()->work_pending.store(1);  // settled on the way out

@@ -354,8 +354,9 @@ answer sys_getdents64(call& c) {
 
 // Pipes and events.
 
-answer sys_pipe2(call& c) {
-  u32 flags = u32(c.u(1));
+namespace {
+
+answer make_pipe(i32* program_fds, u32 flags) {
   if (flags & ~(abi::o_cloexec | abi::o_nonblock))
     return errc::inval;
   auto ends = TRY(fs::make_pipe(flags & abi::o_nonblock));
@@ -367,7 +368,7 @@ answer sys_pipe2(call& c) {
     return second.error();
   }
   fds[1] = *second;
-  if (!mm::copy_out(c.p<i32>(0), fds, sizeof fds)) {
+  if (!mm::copy_out(program_fds, fds, sizeof fds)) {
     (void)files().close(fds[0]);
     (void)files().close(fds[1]);
     return errc::fault;
@@ -375,22 +376,27 @@ answer sys_pipe2(call& c) {
   return 0;
 }
 
-answer sys_pipe(call& c) {
-  c.a[1] = 0;
-  return sys_pipe2(c);
-}
-
-answer sys_eventfd2(call& c) {
-  u32 flags = u32(c.u(1));
+answer make_eventfd(u32 initial, u32 flags) {
   if (flags & ~(abi::o_cloexec | abi::o_nonblock | abi::efd_semaphore))
     return errc::inval;
-  auto f = TRY(fs::make_eventfd(u32(c.u(0)), flags));
+  auto f = TRY(fs::make_eventfd(initial, flags));
   return TRY(files().add(f, flags & abi::o_cloexec));
 }
 
+}  // namespace
+
+answer sys_pipe2(call& c) {
+  return make_pipe(c.p<i32>(0), u32(c.u(1)));
+}
+answer sys_pipe(call& c) {
+  return make_pipe(c.p<i32>(0), 0);
+}
+
+answer sys_eventfd2(call& c) {
+  return make_eventfd(u32(c.u(0)), u32(c.u(1)));
+}
 answer sys_eventfd(call& c) {
-  c.a[1] = 0;
-  return sys_eventfd2(c);
+  return make_eventfd(u32(c.u(0)), 0);
 }
 
 }  // namespace solaster::kernel::sys

@@ -239,38 +239,47 @@ answer sys_fchdir(call& c) {
   return 0;
 }
 
-answer sys_mkdirat(call& c) {
+namespace {
+
+answer make_directory_at(int dirfd, u64 path_address, u32 mode) {
   path_argument path;
-  TRY(path.read(c.u(1)));
-  auto start = TRY(start_of(c.i(0), path.view()));
-  TRY(fs::make_directory(start.get(), path.view(), u32(c.u(2)) & ~p().umask));
+  TRY(path.read(path_address));
+  auto start = TRY(start_of(dirfd, path.view()));
+  TRY(fs::make_directory(start.get(), path.view(), mode & ~p().umask));
   return 0;
 }
-answer sys_mkdir(call& c) {
-  call at{c.frame, {u64(abi::at_fdcwd), c.a[0], c.a[1]}};
-  return sys_mkdirat(at);
-}
 
-answer sys_unlinkat(call& c) {
-  if (c.u(2) & ~u64{abi::at_removedir})
+answer remove_at(int dirfd, u64 path_address, u64 flags) {
+  if (flags & ~u64{abi::at_removedir})
     return errc::inval;
   path_argument path;
-  TRY(path.read(c.u(1)));
-  auto start = TRY(start_of(c.i(0), path.view()));
-  if (c.u(2) & abi::at_removedir) {
+  TRY(path.read(path_address));
+  auto start = TRY(start_of(dirfd, path.view()));
+  if (flags & abi::at_removedir) {
     TRY(fs::remove_directory(start.get(), path.view()));
   } else {
     TRY(fs::unlink(start.get(), path.view()));
   }
   return 0;
 }
+
+}  // namespace
+
+answer sys_mkdirat(call& c) {
+  return make_directory_at(c.i(0), c.u(1), u32(c.u(2)));
+}
+answer sys_mkdir(call& c) {
+  return make_directory_at(abi::at_fdcwd, c.u(0), u32(c.u(1)));
+}
+
+answer sys_unlinkat(call& c) {
+  return remove_at(c.i(0), c.u(1), c.u(2));
+}
 answer sys_unlink(call& c) {
-  call at{c.frame, {u64(abi::at_fdcwd), c.a[0], 0}};
-  return sys_unlinkat(at);
+  return remove_at(abi::at_fdcwd, c.u(0), 0);
 }
 answer sys_rmdir(call& c) {
-  call at{c.frame, {u64(abi::at_fdcwd), c.a[0], abi::at_removedir}};
-  return sys_unlinkat(at);
+  return remove_at(abi::at_fdcwd, c.u(0), abi::at_removedir);
 }
 
 answer sys_umask(call& c) {

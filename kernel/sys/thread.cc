@@ -49,13 +49,13 @@ result<u64> futex_deadline(const call& c, int command, bool is_realtime) {
   return i64(wanted) > offset ? wanted - u64(offset) : 0;
 }
 
-[[gnu::noinline]] answer futex_wait(call& c, int command, bool is_realtime) {
+answer futex_wait(call& c, int command, bool is_realtime) {
   u32 bitset = command == abi::futex_wait ? futex::match_any : u32(c.u(5));
   if (bitset == 0)
     return errc::inval;
   u64 deadline = TRY(futex_deadline(c, command, is_realtime));
   auto r = futex::wait(c.p<u32>(0), u32(c.u(2)), bitset, deadline);
-  if (r)
+  if (r) [[likely]]
     return 0;
   if (r.error() != errc::intr)
     return r.error();
@@ -249,11 +249,10 @@ answer sys_get_robust_list(call& c) {
   return 0;
 }
 
-answer sys_futex(call& c) {
+namespace {
+
+[[gnu::noinline]] answer futex_any(call& c) {
   const int command = c.i(1) & ~(abi::futex_private_flag | abi::futex_clock_realtime_flag);
-  // What a program with contended locks does all the time: straight to it.
-  if (c.i(1) == (abi::futex_wake | abi::futex_private_flag) && !(c.u(0) & 3) && mm::is_program_range(c.u(0), 4))
-    return i64(futex::wake(c.p<u32>(0), usize(u32(c.u(2)))));
   const bool is_realtime = c.i(1) & abi::futex_clock_realtime_flag;
   if (is_realtime && command != abi::futex_wait_bitset)
     return errc::nosys;
@@ -278,6 +277,15 @@ answer sys_futex(call& c) {
     default:
       return errc::nosys;
   }
+}
+
+}  // namespace
+
+answer sys_futex(call& c) {
+  // What a program with contended locks does all the time: straight to it.
+  if (c.i(1) == (abi::futex_wake | abi::futex_private_flag) && !(c.u(0) & 3) && mm::is_program_range(c.u(0), 4))
+    return i64(futex::wake(c.p<u32>(0), usize(u32(c.u(2)))));
+  return futex_any(c);
 }
 
 answer sys_exit(call& c) {

@@ -102,15 +102,6 @@ errc interrupted_wait(const call& c, u64 deadline) {
   return restart_with_deadline;
 }
 
-bool take_restart_deadline(u64& deadline) {
-  auto& t = task::current_task();
-  if (!t.restart_call)
-    return false;
-  t.restart_call = 0;
-  deadline = t.restart_deadline;
-  return true;
-}
-
 answer sys_nanosleep(call& c) {
   u64 deadline;
   if (!take_restart_deadline(deadline))

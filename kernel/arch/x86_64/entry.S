@@ -15,11 +15,19 @@
 #define T_WORK 12
 #define T_FRAME 32
 // From the frame's low end.
-#define F_RCX (13 * 8)
+#define F_R10 (5 * 8)
+#define F_R9 (6 * 8)
+#define F_R8 (7 * 8)
+#define F_RDI (8 * 8)
+#define F_RSI (9 * 8)
+#define F_RBP (10 * 8)
+#define F_RBX (11 * 8)
+#define F_RDX (12 * 8)
 #define F_RAX (14 * 8)
 #define F_FULL (15 * 8)
 #define F_RIP (18 * 8)
 #define F_RFLAGS (20 * 8)
+#define F_RSP (21 * 8)
 
   .macro push_registers
   pushq %rax
@@ -88,41 +96,38 @@ syscall_entry:
   movq %rax, F_RAX(%rsp)
   cli
 syscall_return:
-  movl T_WORK(%rbx), %eax
-  orl GS_NEED_RESCHED, %eax
+  movl T_WORK(%rbx), %ecx
+  orl GS_NEED_RESCHED, %ecx
+  orl F_FULL(%rsp), %ecx
   jnz syscall_work
-  cmpq $0, F_FULL(%rsp)
-  jne syscall_full_return
-  testl $0x47500, F_RFLAGS(%rsp)  // TF, DF, IOPL, NT, AC: rare, by iretq
+  movq F_RFLAGS(%rsp), %r11
+  testl $0x47500, %r11d  // TF, DF, IOPL, NT, AC: rare, by iretq
   jnz syscall_full_return
   decl T_DEPTH(%rbx)
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %r11
-  popq %r10
-  popq %r9
-  popq %r8
-  popq %rdi
-  popq %rsi
-  popq %rbp
-  popq %rbx
-  popq %rdx
-  // left: rcx rax full vector error rip cs rflags rsp ss
-  movq 8(%rsp), %rax
-  movq 40(%rsp), %rcx
-  movq 56(%rsp), %r11
-  movq %r11, (%rsp)
+  // rax is the result; r12 to r15 are the program's, C has kept them.
+  movq F_R10(%rsp), %r10
+  movq F_R9(%rsp), %r9
+  movq F_R8(%rsp), %r8
+  movq F_RDI(%rsp), %rdi
+  movq F_RSI(%rsp), %rsi
+  movq F_RBP(%rsp), %rbp
+  movq F_RBX(%rsp), %rbx
+  movq F_RDX(%rsp), %rdx
+  movq F_RIP(%rsp), %rcx
+  pushq %r11
   andq $~0x200, (%rsp)
   popfq
-  movq 56(%rsp), %rsp
+  movq F_RSP(%rsp), %rsp
   // The exit window: RSP is the program's and interrupts are off until the jump has been taken.
   sti
   jmp *%rcx
 syscall_work:
+  movl T_WORK(%rbx), %ecx
+  orl GS_NEED_RESCHED, %ecx
+  jz syscall_full_return
   movq %rsp, %rdi
   call return_work
+  movq F_RAX(%rsp), %rax
   jmp syscall_return
 syscall_full_return:
   decl T_DEPTH(%rbx)

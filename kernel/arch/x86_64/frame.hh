@@ -3,8 +3,8 @@
 // A handler may change any field before it returns (signal delivery does). For a system call `vector` is
 // trap_vector_syscall, `error` holds the call's number (orig_rax), `rcx` and `r11` hold what `syscall` put there, and
 // rip and rflags the same values. The way out of a system call restores rip, rsp, rflags and the general registers
-// except rcx and r11, unless `full_return` asks for all of them by iretq (sigreturn, signal delivery, a changed frame
-// of any kind).
+// except rcx and r11; whoever changes a field of its frame sets `full_return`, which loads all of them from the frame,
+// by iretq: without it r12 to r15 are not read back.
 #pragma once
 
 #include "kernel/lib/types.hh"
@@ -16,7 +16,7 @@ inline constexpr u64 trap_vector_syscall = 0x100;
 struct trap_frame {
   u64 r15, r14, r13, r12, r11, r10, r9, r8;
   u64 rdi, rsi, rbp, rbx, rdx, rcx, rax;
-  u64 full_return;  // system calls only: non-zero returns by iretq
+  u64 full_return;  // system calls only: 1 returns by iretq
   u64 vector;
   u64 error;  // exception error code, or the system call's number
   u64 rip, cs, rflags, rsp, ss;

@@ -38,12 +38,15 @@ struct alignas(64) per_cpu {
   u64 system_calls = 0;
 
   u32 apic_id = 0;
+  u32 lock_owner = 1;      // number + 1: how a spinlock names who holds it
   u32 locks_held = 0;      // spinlocks
   u8 lock_ranks[16] = {};  // of the locks held, rising
   stack_range interrupt_stack, exception_stack, nmi_stack, double_fault_stack, machine_check_stack;
   thread* idle = nullptr;
-  thread* xstate_owner = nullptr;  // whose extended state the registers hold
-  u64 fs_base = 0;                 // what the MSR holds
+  thread* switched_from = nullptr;  // between the switch of stacks and its end: the thread before
+  u64 slice_end = ~u64{0};          // of the running thread; ~0: none is running out
+  thread* xstate_owner = nullptr;   // whose extended state the registers hold
+  u64 fs_base = 0;                  // what the MSR holds
   cpu_statistics statistics;
   std::atomic<u32> is_lazy{0};         // idle: TLB flushes may wait
   std::atomic<u32> is_stale{0};        // a flush was left for when the CPU wakes

@@ -8,19 +8,23 @@
 // SAFETY (file): every instruction here reads or writes one save area of xstate_size() bytes on 64, or a control word.
 
 namespace solaster::kernel {
+
+xstate_format xstate_in_use;
+
 namespace {
 
 // Intel SDM vol. 1, 13.1: x87, SSE, AVX, and the three of AVX-512. Protection keys do not bind ring 0 and stay off.
-constexpr u64 wanted_components = 0x7 | 0xe0;
+constexpr u32 wanted_components = 0x7 | 0xe0;
 constexpr u64 cr4_osfxsr = 1u << 9, cr4_osxmmexcpt = 1u << 10, cr4_osxsave = 1u << 18, cr4_fsgsbase = 1u << 16;
 constexpr u64 cr0_em = 1u << 2, cr0_mp = 1u << 1, cr0_ts = 1u << 3, cr0_ne = 1u << 5;
 constexpr usize legacy_size = 512, header_size = 64;
 constexpr u32 mxcsr_default = 0x1f80, mxcsr_mask_default = 0xffbf;  // of a CPU that says nothing (SDM 11.6.6)
 
-u64 mask = 0;
 usize size = legacy_size + header_size;
 u32 mxcsr_mask = mxcsr_mask_default;
-bool has_xsave = false, has_xsaveopt = false;
+bool has_xsaveopt = false;
+constexpr u32& mask = xstate_in_use.components;
+constexpr bool& has_xsave = xstate_in_use.has_xsave;
 
 struct [[gnu::packed]] area_header {
   u16 fcw, fsw;
@@ -57,25 +61,23 @@ void xstate_initialise_cpu() {
     return;
   }
   cpuid_result leaf = cpuid(0xd, 0);
-  u64 offered = leaf.eax | (static_cast<u64>(leaf.edx) << 32);
-  mask = offered & wanted_components;
+  mask = leaf.eax & wanted_components;
   if ((mask & 0xe0) != 0xe0 || !(mask & 4))
     mask &= 7;
-  asm volatile("xsetbv" ::"c"(0), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)));
+  asm volatile("xsetbv" ::"c"(0), "a"(mask), "d"(0));
   size = cpuid(0xd, 0).ebx;
   has_xsaveopt = cpuid(0xd, 1).eax & 1;
 }
 
 void xstate_save(void* area) {
   // SAFETY: XSAVE does not write all of the header; the area was zeroed when it was made, or holds an earlier save.
-  u32 lo = static_cast<u32>(mask), hi = static_cast<u32>(mask >> 32);
   if (has_xsave) {
     auto* h = static_cast<area_header*>(area);
     h->xcomp_bv = 0;
     for (u64& r : h->reserved)
       r = 0;
     h->xstate_bv &= mask;
-    asm volatile("xsave64 (%0)" ::"r"(area), "a"(lo), "d"(hi) : "memory");
+    asm volatile("xsave64 (%0)" ::"r"(area), "a"(mask), "d"(0) : "memory");
   } else {
     asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
   }
@@ -89,25 +91,7 @@ void xstate_load(void* area) {
     h->xcomp_bv = 0;
     for (u64& r : h->reserved)
       r = 0;
-    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
-                 : "memory");
-  } else {
-    asm volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
-  }
-}
-
-void xstate_switch_out(void* area) {
-  if (has_xsave) [[likely]] {
-    asm volatile("xsave64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32)) : "memory");
-  } else {
-    asm volatile("fxsave64 (%0)" ::"r"(area) : "memory");
-  }
-}
-
-void xstate_switch_in(const void* area) {
-  if (has_xsave) [[likely]] {
-    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
-                 : "memory");
+    asm volatile("xrstor64 (%0)" ::"r"(area), "a"(mask), "d"(0) : "memory");
   } else {
     asm volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
   }
@@ -127,8 +111,7 @@ void xstate_reset() {
   initial.fcw = 0x37f;
   initial.mxcsr = mxcsr_default;
   if (has_xsave) {
-    asm volatile("xrstor64 (%0)" ::"r"(&initial), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
-                 : "memory");
+    asm volatile("xrstor64 (%0)" ::"r"(&initial), "a"(mask), "d"(0) : "memory");
     u32 mxcsr =
         mxcsr_default;  // XRSTOR with SSE in its initial state still loads MXCSR from the area; explicit all the same
     asm volatile("ldmxcsr %0" ::"m"(mxcsr));
