@@ -51,6 +51,8 @@ static void contents(void) {
   lseek(fd, 0, SEEK_SET);
   write(fd, "end", 3);
   printf("append: position %ld, read: %s\n", (long)lseek(fd, 0, SEEK_CUR), error(read(fd, buffer, 1)));
+  printf("pwrite to append: %zd", pwrite(fd, "!", 1, 0));
+  printf(", position %ld, size %ld\n", (long)lseek(fd, 0, SEEK_CUR), (long)lseek(fd, 0, SEEK_END));
   close(fd);
   fd = open("file", O_RDONLY);
   printf("write to read-only: %s\n", error(write(fd, "x", 1)));
