@@ -1,4 +1,5 @@
 // Real-time signals queue; sigtimedwait; what a thread that ends leaves to the others; alternate stacks of every kind.
+// abi: timeout=90
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <errno.h>
