@@ -24,7 +24,7 @@ from tidy import without_comments
 
 TREE = build.BUILD / "mutants"
 MODE = "debug"
-TEST_SECONDS = 600
+TEST_SECONDS = 180
 
 # Folder: GoogleTest programs to run, then a pattern of cases for test.py. The first that fails is enough.
 COVERS = {
