@@ -107,6 +107,15 @@ TEST_P(virtio_net, refuses_a_device_that_is_not_modern_or_refuses_us) {
   EXPECT_EQ(net_device::make(wire(), b.mem, {}).error(), errc::timedout);
 }
 
+TEST_P(virtio_net, takes_the_smallest_mtu_that_there_is_and_no_smaller) {
+  b.device.config[net_config::mtu] = 67;
+  b.device.config[net_config::mtu + 1] = 0;
+  EXPECT_EQ(net_device::make(wire(), b.mem, {}).error(), errc::inval);
+  b.device.config[net_config::mtu] = 68;
+  open();
+  EXPECT_EQ(d->info().mtu, 68);
+}
+
 TEST_P(virtio_net, receives_a_frame_in_one_buffer_without_copying) {
   open();
   ASSERT_TRUE(b.device.deliver(0, "hello, frame of some bytes", {hdr_f_data_valid, 0, 0, 0, 0, 0, 0}));
