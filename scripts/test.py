@@ -46,7 +46,7 @@ def matcher(pattern):
 
 
 def run_again(suite, results):
-    """What failed beside others may pass alone: still a defect, of the test or of the code, but not of this change alone."""
+    """What failed beside others may pass alone: a defect of the test or of the code all the same, so it is printed and named."""
     failed = [r for r in results if r.outcome == suites.FAILED]
     if not failed or any(r.name not in suite.cases for r in failed):
         return results

@@ -1,5 +1,5 @@
 // Ends badly in a coroutine that has waited, so that its callers are no longer on the stack:
-// tests/guest/test_backtrace.py looks at the report of the guest and of the process.
+// tests/guest/test_debugging.py looks at the report of the guest and of the process.
 //
 //     crash_in_coroutine null|abort|throw|bad-string|overflow
 #include "framework/app/app.hh"
